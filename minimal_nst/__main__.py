@@ -1,0 +1,7 @@
+"""``python -m minimal_nst``."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

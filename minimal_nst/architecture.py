@@ -1,0 +1,73 @@
+"""VGG-19 as data: which layers there are, in which order, and what they are called.
+
+Glossary::
+
+    layer  'conv4_2', 'relu4_2' or 'pool4', the names of the literature
+    tap    a layer whose output is asked for
+    block  the four or five layers between two poolings, 'block4' in Keras
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Final
+
+from .errors import UsageError
+
+CHANNELS: Final = ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4)
+"""Output channels of each convolution, block by block (Simonyan & Zisserman 2015, table 1, E)."""
+
+CONVOLUTIONS: dict[str, tuple[int, int]] = {}
+"""Name of each convolution -> (C_in, C_out); its kernel is (3, 3, C_in, C_out)."""
+
+LAYERS: list[str] = []
+"""Every layer in the order of computation: conv1_1, relu1_1, conv1_2, relu1_2, pool1, ..."""
+
+_channels = 3
+for _block, _widths in enumerate(CHANNELS, start=1):
+    for _index, _width in enumerate(_widths, start=1):
+        CONVOLUTIONS[f"conv{_block}_{_index}"] = (_channels, _width)
+        LAYERS += [f"conv{_block}_{_index}", f"relu{_block}_{_index}"]
+        _channels = _width
+    LAYERS.append(f"pool{_block}")
+
+
+def keras_name(convolution: str) -> str:
+    """What Keras (and the weight files) call a convolution: 'conv4_2' -> 'block4_conv2'."""
+    return re.sub(r"conv(\d)_(\d)", r"block\1_conv\2", convolution)
+
+
+def canonical(tap: str) -> str:
+    """Return the literature's name of a tap.
+
+    Keras' ``block4_conv2`` has the ReLU inside, so it is another name of ``relu4_2``;
+    ``block4_pool`` is ``pool4``.
+
+    Parameters
+    ----------
+    tap : str
+        A name in either form.
+
+    Returns
+    -------
+    str
+        A member of `LAYERS`.
+
+    Raises
+    ------
+    UsageError
+        If VGG-19 has no such layer; the message names the nearest one.
+    """
+    name = re.sub(r"^block(\d)_conv(\d)$", r"relu\1_\2", tap.strip())
+    name = re.sub(r"^block(\d)_pool$", r"pool\1", name)
+    if name not in LAYERS:
+        near = difflib.get_close_matches(name, LAYERS, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else "they are called conv1_1, relu4_2, pool3"
+        raise UsageError(f"VGG-19 has no layer '{tap}'; {hint}")
+    return name
+
+
+def depth_of(taps: list[str]) -> int:
+    """Return how many of `LAYERS` must be computed to reach the deepest of `taps`."""
+    return max(LAYERS.index(tap) for tap in taps) + 1

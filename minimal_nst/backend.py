@@ -1,0 +1,125 @@
+"""The array module: NumPy on a CPU, CuPy on a GPU. The only file that names CuPy.
+
+The layers and losses never choose: they ask an array which module it belongs to
+(`array_module`) and compute there. What crosses from host to device goes through a `Backend`.
+
+Glossary::
+
+    xp       the array module, `numpy` or `cupy`
+    device   'cpu', 'cuda', 'cuda:1' or 'auto'
+    Array    an array of either module
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from .errors import UsageError
+
+Array: TypeAlias = Any
+"""An array of NumPy's or CuPy's; CuPy has no complete type stubs, hence ``Any``."""
+
+
+def array_module(x: Array) -> Any:
+    """Return the module whose functions work on `x`.
+
+    It is the package that defines the type of `x`, which needs no import of CuPy to find out.
+
+    Parameters
+    ----------
+    x : Array
+        An array of any shape.
+
+    Returns
+    -------
+    module
+        `numpy` or `cupy`.
+    """
+    return sys.modules[type(x).__module__.partition(".")[0]]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Where arrays live, and how they get there and back.
+
+    Attributes
+    ----------
+    xp : module
+        `numpy` or `cupy`.
+    name : str
+        'cpu' or 'cuda:0', for messages.
+    """
+
+    xp: Any
+    name: str
+
+    def upload(self, x: np.ndarray, dtype: str) -> Array:
+        """Copy a NumPy array onto the device as `dtype` (on a CPU: only if that changes it)."""
+        return self.xp.asarray(x, dtype=dtype)
+
+    def download(self, x: Array) -> np.ndarray:
+        """Copy an array of this device to NumPy (on a CPU: no copy)."""
+        to_host = getattr(self.xp, "asnumpy", np.asarray)
+        host: np.ndarray = to_host(x)
+        return host
+
+
+CPU = Backend(np, "cpu")
+
+
+def select(device: str | Backend) -> Backend:
+    """Return the backend for a device.
+
+    Parameters
+    ----------
+    device : {'cpu', 'cuda', 'cuda:N', 'auto'} or Backend
+        'cuda' is the first GPU; 'auto' is the GPU where one works, else the CPU. A `Backend`
+        is returned as it is.
+
+    Returns
+    -------
+    Backend
+
+    Raises
+    ------
+    UsageError
+        If the device is unknown, or a GPU is asked for and cannot be used; the message says why.
+    """
+    if isinstance(device, Backend):
+        return device
+    if device == "cpu":
+        return CPU
+    kind, _, number = device.partition(":")
+    if device != "auto" and (kind != "cuda" or (number and not number.isdecimal())):
+        raise UsageError(f"unknown device '{device}'; use cpu, cuda, cuda:N or auto")
+    try:
+        return _connect_to_gpu(int(number or 0))
+    except Exception as error:  # whatever CuPy or the driver raise, it means: no GPU here
+        if device == "auto":
+            return CPU
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(
+            f"device '{device}' cannot be used: {reason}; use --device cpu, or auto to fall back"
+        ) from error
+
+
+def _connect_to_gpu(number: int) -> Backend:
+    """Import CuPy and try it: an elementwise kernel needs NVRTC, a product needs cuBLAS."""
+    try:
+        cupy = importlib.import_module("cupy")
+    except ImportError as error:
+        raise UsageError(
+            'CuPy is not installed or broken (pip install "minimal_nst[cuda13]")'
+        ) from error
+    if not cupy.cuda.is_available():
+        raise UsageError("CuPy finds no GPU (is an NVIDIA driver installed?)")
+    cupy.cuda.Device(number).use()
+    x = cupy.ones((2, 2), dtype="float32")
+    if float((x @ x + x).sum()) != 12.0:
+        raise UsageError("the GPU computes 1 + 1 wrongly")
+    return Backend(cupy, f"cuda:{number}")

@@ -1,0 +1,96 @@
+"""The command line: one module for each subcommand. Only here is anything printed.
+
+Exit codes: 0 done, 1 the computation failed, 2 usage, 3 a file, 4 memory, 130 Ctrl-C (what was
+painted so far is saved), 143 the same for a termination signal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+from .. import __version__
+from ..errors import NSTError
+from . import demo, stylize, weights
+
+PROGRAM = "minimal-nst"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but an error is one line that names the help."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the one line; end with exit code 2."""
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, treated like Ctrl-C so that the painting so far is kept."""
+
+    exit_code = 143
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = Parser(
+        prog=PROGRAM,
+        description="Neural style transfer from scratch: paint a picture in the style of another.",
+        epilog=f"Try '{PROGRAM} demo' first.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in (stylize, demo, weights):
+        module.add_parser(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; by default those of the process.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    try:
+        args = build_parser().parse_args(argv)
+    except SystemExit as end:  # argparse ends the process itself
+        return int(end.code or 0)
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return int(args.run(args))
+    except NSTError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt as stop:
+        return _fail("stopped before anything was painted", getattr(stop, "exit_code", 130))
+    except BrokenPipeError:  # whoever read our output, such as head, has seen enough
+        sys.stdout = None
+        return 0
+    except MemoryError:
+        return _fail("not enough memory; choose a smaller --size", 4)
+    except Exception as error:
+        if sys.flags.dev_mode:  # python -X dev -m minimal_nst ...
+            raise
+        message = f"unexpected {type(error).__name__}: {error}".splitlines()[0]
+        return _fail(f"{message}; please report it (python -X dev shows where)", 1)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"{PROGRAM}: error: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,34 @@
+"""``minimal-nst demo``: paint a bundled pair of pictures into the current folder."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..resources import bundled
+from ..settings import Settings
+from .stylize import paint
+
+CONTENT = "examples/content/neuschwanstein.webp"
+STYLE = "examples/style/vangogh_starry_night_cropped.jpg"
+
+
+def add_parser(commands: Any) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "demo",
+        help="paint a bundled pair of pictures, in a minute or so",
+        description="Paint Neuschwanstein Castle in the style of Van Gogh's Starry Night.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", default="minimal_nst_demo.png", help="[%(default)s]"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Paint the pair small and briefly, so that it is done while one watches."""
+    settings = Settings(size=300, iterations=60, device="auto")
+    return paint(str(bundled(CONTENT)), [str(bundled(STYLE))], args.output, settings, args.quiet)

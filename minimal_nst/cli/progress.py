@@ -1,0 +1,67 @@
+"""How far the painting is: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from tqdm import tqdm
+
+from ..optimize import Progress
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Bar:
+    """Shows a run's iterations, loss and time left on standard error; use it in a ``with``.
+
+    Parameters
+    ----------
+    iterations : int
+        How many there will be.
+    quiet : bool
+        Show nothing.
+    """
+
+    def __init__(self, iterations: int, quiet: bool) -> None:
+        self.quiet = quiet
+        self.start = self.last = time.monotonic()
+        shown = not quiet and sys.stderr.isatty()
+        columns, rows = shutil.get_terminal_size()  # 80 and 24 where the terminal says 0
+        self.bar = tqdm(total=iterations, disable=not shown, unit="it", ncols=columns, nrows=rows)
+
+    def update(self, progress: Progress) -> None:
+        """Take note of one more iteration: the callback of the optimiser."""
+        self.bar.set_postfix_str(f"loss {progress.loss:.4g}", refresh=False)
+        self.bar.update()
+        now = time.monotonic()
+        last = progress.iteration == progress.iterations
+        if (
+            self.bar.disable
+            and not self.quiet
+            and (now - self.last > SECONDS_BETWEEN_LINES or last)
+        ):
+            self.last = now
+            left = (
+                (now - self.start) / progress.iteration * (progress.iterations - progress.iteration)
+            )
+            print(
+                f"iteration {progress.iteration}/{progress.iterations}, "
+                f"loss {progress.loss:.4g}, {left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.bar.close()

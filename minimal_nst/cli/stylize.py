@@ -1,0 +1,119 @@
+"""``minimal-nst stylize``: paint a content picture in the style of one or more others."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import FileError, UsageError
+from ..settings import PRESETS, Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+EPILOG = """\
+examples:
+  minimal-nst stylize castle.jpg starry_night.jpg -o painting.png
+  minimal-nst stylize castle.jpg starry_night.jpg -o painting.png --size 512 --style-weight 5e3
+  minimal-nst stylize castle.jpg monet.jpg seurat.jpg -o mix.png --preset course
+
+A painting that is already at OUT is replaced. Ctrl-C ends the work and keeps the best so far.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the subcommand and an option for every field of `Settings`."""
+    parser = commands.add_parser(
+        "stylize",
+        help="paint a content picture in the style of others",
+        description="Paint a content picture in the style of one or more other pictures.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("content", metavar="CONTENT", help="picture to paint")
+    parser.add_argument("styles", metavar="STYLE", nargs="+", help="picture in the style wanted")
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", required=True, help="painting: .png, .jpg, .webp or .tiff"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument(
+        "--preset",
+        choices=tuple(PRESETS),
+        default=next(iter(PRESETS)),
+        help="published program to follow; the defaults below are gatys' [%(default)s]",
+    )
+    for field in dataclasses.fields(Settings):
+        add_option(parser, field)
+    parser.set_defaults(run=run)
+
+
+def add_option(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
+    """Add the option of one field: its name, type, choices, help and default are the field's."""
+    types = {"int": int, "float": float}
+    default = "" if field.default is None else f" [{format_value(field.default)}]"
+    kind = types.get(str(field.type).partition(" ")[0], str)
+    options: dict[str, Any] = {"metavar": {int: "N", float: "X", str: "TEXT"}[kind]}
+    if "choices" in field.metadata:
+        options = {"choices": field.metadata["choices"]}
+    parser.add_argument(
+        f"--{field.name.replace('_', '-')}",
+        type=kind,
+        default=argparse.SUPPRESS,
+        help=field.metadata["help"].replace("%", "%%") + default,
+        **options,
+    )
+
+
+def format_value(value: Any) -> str:
+    """Write a field's value as its option takes it."""
+    if isinstance(value, tuple):
+        return ",".join(name if weight == 1 else f"{name}:{weight:g}" for name, weight in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Paint as the options say; return the exit code."""
+    names = {field.name for field in dataclasses.fields(Settings)}
+    changes = {name: value for name, value in vars(args).items() if name in names}
+    settings = Settings.preset(args.preset, **changes)
+    if settings.optimizer == "lbfgs" and "learning_rate" in changes:
+        raise UsageError("--learning-rate is for adam; lbfgs finds its own (add --optimizer adam)")
+    return paint(args.content, args.styles, args.output, settings, args.quiet)
+
+
+def paint(content: str, styles: list[str], output: str, settings: Settings, quiet: bool) -> int:
+    """Check the output, paint, save, say so; return the exit code."""
+    from .. import images
+    from ..pipeline import stylize
+    from .progress import Bar
+
+    target = images.check_output(output, [content, *styles, settings.init])
+    start = time.monotonic()
+    with Bar(settings.iterations, quiet) as bar:
+        painting = stylize(content, styles, settings, bar.update)
+    target = save_somewhere(painting.image, target)
+    if not quiet:
+        print(
+            f"{target}: loss {painting.loss:.4g} after {painting.iterations} iterations "
+            f"({painting.evaluations} evaluations, {time.monotonic() - start:.0f} s); "
+            f"stopped because {painting.stopped_because}"
+        )
+    return 0 if painting.interruption is None else getattr(painting.interruption, "exit_code", 130)
+
+
+def save_somewhere(image: np.ndarray, target: Path) -> Path:
+    """Save the painting; if the place has become unusable meanwhile, to the temporary folder."""
+    from .. import images
+
+    try:
+        images.save(image, target)
+        return target
+    except FileError as error:
+        refuge = Path(tempfile.mkdtemp(prefix="minimal_nst-")) / target.name
+        images.save(image, refuge)
+        raise FileError(f"{error}; the painting is kept in {refuge}") from error

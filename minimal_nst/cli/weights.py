@@ -1,0 +1,46 @@
+"""``minimal-nst weights``: what a weight file is, and whether it can be used."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_parser(commands: Any) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "weights",
+        help="inspect or verify a file of VGG-19 weights",
+        description="Inspect or verify a file of VGG-19 weights (HDF5, Keras' layout or ours).",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "action", choices=("info", "verify"), help="print what it is, or only check it"
+    )
+    parser.add_argument(
+        "path", metavar="PATH", nargs="?", help="[$MINIMAL_NST_WEIGHTS, else the embedded file]"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read the whole file; print about it; return the exit code."""
+    from ..weights import find_weights, identify, load_weights
+
+    path = find_weights(args.path)
+    weights = load_weights(path)
+    sha256, md5, what = identify(path)
+    if args.action == "verify":
+        print(f"{path}: valid VGG-19 weights, all values finite ({what})")
+        return 0
+    print(f"file     {path}")
+    print(f"what     {what}")
+    print(f"size     {path.stat().st_size} bytes")
+    print(f"SHA-256  {sha256}")
+    print(f"MD5      {md5}")
+    print(f"layout   {weights.layout}")
+    for name, (kernel, bias) in weights.items():
+        print(
+            f"{name:13} kernel {kernel.shape!s:18} bias {bias.shape!s:7} |w| max {abs(kernel).max():.3f}"
+        )
+    return 0

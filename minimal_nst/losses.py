@@ -1,0 +1,129 @@
+r"""The three losses, each returned together with its exact gradient.
+
+Glossary::
+
+    H, W    height and width of a picture or a feature map
+    M, N    positions (H*W) and channels of a layer, the paper's M_l and N_l
+    F       (M, N) features of the generated picture, one row per position
+    P       (M, N) features of the content picture
+    G, A    (N, N) Gram matrices of the generated and of the style picture
+    dF      dL/dF, of the shape of F
+
+Losses are summed in float64 (or complex128) whatever the features' dtype, and are Python numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .backend import Array, array_module
+
+
+def content_loss(F: Array, P: Array) -> tuple[Any, Array]:
+    r"""Half the squared distance between two feature maps, and its gradient.
+
+    .. math:: E = \tfrac12 \sum_{ij} (F_{ij} - P_{ij})^2, \qquad
+              \frac{\partial E}{\partial F} = F - P
+
+    Parameters
+    ----------
+    F : (M, N) array
+        Features of the generated picture.
+    P : (M, N) array
+        Features of the content picture.
+
+    Returns
+    -------
+    loss : float
+    dF : (M, N) array
+
+    References
+    ----------
+    Gatys et al. (2016), eqs. 1 and 2.
+    """
+    D = F - P
+    return _sum(D * D) / 2, D
+
+
+def gram_matrix(F: Array) -> Array:
+    r"""Correlations between the channels, summed over all positions.
+
+    .. math:: G_{ij} = \sum_m F_{mi} F_{mj}
+
+    Parameters
+    ----------
+    F : (M, N) array
+        Features, one row per position.
+
+    Returns
+    -------
+    (N, N) array
+
+    References
+    ----------
+    Gatys et al. (2016), eq. 3.
+    """
+    return F.T @ F
+
+
+def style_loss(F: Array, A: Array) -> tuple[Any, Array]:
+    r"""Squared distance between two Gram matrices, and its gradient.
+
+    .. math:: E = \frac{1}{4 N^2 M^2} \sum_{ij} (G_{ij} - A_{ij})^2, \qquad
+              \frac{\partial E}{\partial F} = \frac{1}{N^2 M^2} F (G - A)
+
+    Parameters
+    ----------
+    F : (M, N) array
+        Features of the generated picture, one row per position.
+    A : (N, N) array
+        Gram matrix of the style picture at the same layer. It is symmetric. Where the style
+        picture has another number of positions M', A is its Gram matrix times M / M'.
+
+    Returns
+    -------
+    loss : float
+    dF : (M, N) array
+
+    References
+    ----------
+    Gatys et al. (2016), eqs. 4 and 6.
+    """
+    M, N = F.shape
+    D = gram_matrix(F) - A
+    return _sum(D * D) / (4 * N**2 * M**2), F @ (D / (N**2 * M**2))
+
+
+def total_variation(x: Array) -> tuple[Any, Array]:
+    r"""Squared differences between neighbouring pixels, and their gradient.
+
+    .. math:: E = \sum_{hwc} (x_{h+1,w,c} - x_{hwc})^2 + (x_{h,w+1,c} - x_{hwc})^2
+
+    Parameters
+    ----------
+    x : (H, W, C) array
+        The picture.
+
+    Returns
+    -------
+    loss : float
+    dx : (H, W, C) array
+
+    References
+    ----------
+    Mahendran & Vedaldi (2015), section 2, with exponent beta = 2.
+    """
+    down = x[1:] - x[:-1]
+    right = x[:, 1:] - x[:, :-1]
+    dx = array_module(x).zeros_like(x)
+    dx[1:] += 2 * down
+    dx[:-1] -= 2 * down
+    dx[:, 1:] += 2 * right
+    dx[:, :-1] -= 2 * right
+    return _sum(down * down) + _sum(right * right), dx
+
+
+def _sum(x: Array) -> Any:
+    """Sum in double precision, as a Python number."""
+    double = "complex128" if x.dtype.kind == "c" else "float64"
+    return x.sum(dtype=double).item()

@@ -1,0 +1,146 @@
+r"""The objective: a picture in, the loss and its gradient out.
+
+.. math:: L = \alpha \sum_l w_l C_l + \beta \sum_l w_l S_l + \gamma \, TV
+
+One forward pass serves all the losses; one backward pass takes all their gradients along.
+
+Glossary::
+
+    image    (H, W, 3) RGB, 0..255, on the host
+    x        the same picture in VGG space, on the network's device
+    targets  P for each content layer, A for each style layer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from .architecture import depth_of
+from .backend import Array
+from .errors import UsageError
+from .losses import content_loss, gram_matrix, style_loss, total_variation
+from .settings import Settings
+from .vgg import VGG19, preprocess
+
+Term = tuple[str, str, Any, Array]
+"""('content' or 'style', tap, weighted loss, weighted dF)."""
+
+
+class Objective:
+    """How far a picture is from the content and from the style, and which way is down.
+
+    Parameters
+    ----------
+    vgg : VGG19
+    content : (H, W, 3) array
+        RGB, 0..255. The pictures that are evaluated have its size.
+    styles : sequence of (H', W', 3) arrays
+        RGB, 0..255, of any sizes. Their Gram matrices are averaged, which has the same gradient
+        as the mean of their losses.
+    settings : Settings
+        Its layers, weights and forms are used.
+
+    Attributes
+    ----------
+    terms : dict
+        Each term of the last evaluation, weighted: 'content:relu4_2', 'style:relu1_1', 'tv'.
+
+    References
+    ----------
+    Gatys et al. (2016), eq. 7.
+    """
+
+    def __init__(
+        self,
+        vgg: VGG19,
+        content: np.ndarray,
+        styles: Sequence[np.ndarray],
+        settings: Settings,
+    ) -> None:
+        if not styles:
+            raise UsageError("there is no style picture; name at least one")
+        self.vgg = vgg
+        self.settings = settings
+        self.shape = np.shape(content)
+        self.terms: dict[str, Any] = {}
+        self._content_weights = _active(settings.content_layers, settings.content_weight)
+        self._style_weights = _active(settings.style_layers, settings.style_weight)
+        self._contents = {
+            tap: as_matrix(features)
+            for tap, features in vgg.features(content, self._content_weights).items()
+        }
+        self._grams: dict[str, Array] = {}
+        for style in styles:
+            for tap, features in vgg.features(style, self._style_weights).items():
+                F = as_matrix(features)
+                per_position = gram_matrix(F) / (F.shape[0] * len(styles))
+                self._grams[tap] = self._grams.get(tap, 0) + per_position
+
+    def __call__(self, image: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Return the loss of a picture and its gradient.
+
+        Parameters
+        ----------
+        image : (H, W, 3) array
+            RGB, 0..255, as float; not clipped.
+
+        Returns
+        -------
+        loss : float
+        gradient : (H, W, 3) array
+            dL/d(image), in the network's dtype.
+        """
+        loss, dx = self.evaluate(preprocess(image))
+        return loss, dx[..., ::-1]
+
+    def evaluate(self, x: np.ndarray) -> tuple[Any, np.ndarray]:
+        """The same as calling, for x and dL/dx in VGG space: what an optimiser moves."""
+        if x.shape != self.shape:
+            raise UsageError(f"the picture has shape {x.shape}, the content has {self.shape}")
+        backend = self.vgg.backend
+        image = backend.upload(x, self.vgg.dtype)
+        features, tape = self.vgg.forward(image, {**self._content_weights, **self._style_weights})
+        self.terms = {}
+        gradients: dict[str, Array] = {}
+        for name, tap, loss, dF in chain(self._content(features), self._style(features)):
+            self.terms[f"{name}:{tap}"] = loss
+            gradient = dF.reshape(features[tap].shape)
+            gradients[tap] = gradients[tap] + gradient if tap in gradients else gradient
+        dx = self.vgg.backward(tape, gradients)
+        if self.settings.tv_weight:
+            loss, dTV = total_variation(image)
+            self.terms["tv"] = self.settings.tv_weight * loss
+            dx = dx + self.settings.tv_weight * dTV
+        return sum(self.terms.values()), backend.download(dx)
+
+    def _content(self, features: dict[str, Array]) -> Iterator[Term]:
+        """The content terms: the paper's 1/2 sum, or the mean of squares."""
+        for tap, weight in self._content_weights.items():
+            F = as_matrix(features[tap])
+            scale = weight if self.settings.content_form == "paper" else weight * 2 / F.size
+            loss, dF = content_loss(F, self._contents[tap])
+            yield "content", tap, scale * loss, scale * dF
+
+    def _style(self, features: dict[str, Array]) -> Iterator[Term]:
+        """The style terms: the paper's E, or the mean of squares of Gram/(M N), which is 4E/N^2."""
+        for tap, weight in self._style_weights.items():
+            F = as_matrix(features[tap])
+            M, N = F.shape
+            scale = weight if self.settings.style_form == "paper" else weight * 4 / N**2
+            loss, dF = style_loss(F, self._grams[tap] * M)
+            yield "style", tap, scale * loss, scale * dF
+
+
+def as_matrix(features: Array) -> Array:
+    """(H, W, N) features -> F of shape (M, N), one row per position."""
+    return features.reshape(-1, features.shape[-1])
+
+
+def _active(layers: Sequence[tuple[str, float]], weight: float) -> dict[str, float]:
+    """Layer -> its whole weight; a layer that weighs nothing is not computed."""
+    weights = {tap: weight * share for tap, share in layers if weight * share}
+    return dict(sorted(weights.items(), key=lambda item: depth_of([item[0]])))

@@ -1,0 +1,212 @@
+"""Minimisers of a callable: SciPy's L-BFGS-B, and Adam by hand, behind one interface.
+
+Nothing here knows what is minimised. The callable takes an array and returns (loss, gradient);
+whatever happens, the best point that was seen is what comes back.
+
+Glossary::
+
+    g      gradient at x
+    m, v   Adam's running means of g and of g*g
+    t      number of the step, from 1
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .errors import RunError, UsageError
+
+Function = Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+HISTORY = 10
+"""Pairs of steps and gradient changes that L-BFGS remembers; each takes 16 bytes a variable."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a callback is told after each iteration."""
+
+    iteration: int
+    iterations: int
+    evaluations: int
+    loss: float
+
+
+Callback = Callable[[Progress], object]
+
+
+@dataclass
+class Minimum:
+    """Where a minimisation came to.
+
+    Attributes
+    ----------
+    x : array
+        The best point that was evaluated, float64.
+    loss : float
+        The loss there.
+    losses : list of float
+        The loss of each evaluation.
+    iterations, evaluations : int
+    stopped_because : str
+    interruption : KeyboardInterrupt or None
+        What stopped it, if somebody did (Ctrl-C).
+    """
+
+    x: np.ndarray
+    loss: float = math.inf
+    losses: list[float] = field(default_factory=list)
+    iterations: int = 0
+    stopped_because: str = ""
+    interruption: KeyboardInterrupt | None = None
+
+    @property
+    def evaluations(self) -> int:
+        """Number of evaluations, finite or not."""
+        return len(self.losses)
+
+
+class _Stop(Exception):
+    """Ends a minimisation; its text is the reason."""
+
+
+def minimize(
+    function: Function,
+    x0: np.ndarray,
+    method: str = "lbfgs",
+    iterations: int = 500,
+    learning_rate: float = 2.0,
+    callback: Callback | None = None,
+    history: int = HISTORY,
+) -> Minimum:
+    """Minimise a function of an array.
+
+    Parameters
+    ----------
+    function : callable
+        x -> (loss, gradient), the gradient of the shape of x.
+    x0 : array
+        Where to start; not modified.
+    method : {'lbfgs', 'adam'}
+    iterations : int
+        Steps to take; L-BFGS may need several evaluations for one.
+    learning_rate : float
+        Adam's step, in the units of x.
+    callback : callable, optional
+        Takes a `Progress` after each iteration; if it returns True, the minimisation ends.
+    history : int
+        L-BFGS' pairs.
+
+    Returns
+    -------
+    Minimum
+
+    Raises
+    ------
+    RunError
+        If the very first loss is not finite; a later one ends the minimisation.
+    """
+    methods = {"lbfgs": _lbfgs, "adam": _adam}
+    if method not in methods:
+        raise UsageError(f"optimizer is '{method}'; it can be {', '.join(methods)}")
+    best = Minimum(np.array(x0, dtype=np.float64))
+
+    def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is seen below
+            loss, g = function(x)
+        best.losses.append(loss)
+        if not (math.isfinite(loss) and np.isfinite(g).all()):
+            what = (
+                f"the loss is {loss}" if not math.isfinite(loss) else "the gradient is not finite"
+            )
+            raise _Stop(f"{what} at evaluation {best.evaluations}")
+        if loss < best.loss:
+            best.x, best.loss = x.copy(), loss
+        return loss, g
+
+    def report(loss: float) -> None:
+        best.iterations += 1
+        progress = Progress(best.iterations, iterations, best.evaluations, loss)
+        if callback is not None and callback(progress) is True:
+            raise _Stop("the callback asked for it")
+
+    try:
+        options = {"learning_rate": learning_rate, "history": history}
+        best.stopped_because = methods[method](evaluate, best.x, iterations, report, options)
+    except _Stop as stop:
+        best.stopped_because = str(stop)
+    except KeyboardInterrupt as interruption:
+        if not math.isfinite(best.loss):
+            raise
+        best.stopped_because, best.interruption = "it was interrupted", interruption
+    if not math.isfinite(best.loss):
+        raise RunError(f"nothing to start from: {best.stopped_because}")
+    return best
+
+
+def _lbfgs(
+    evaluate: Function,
+    x0: np.ndarray,
+    iterations: int,
+    report: Callable[[float], None],
+    options: dict[str, float],
+) -> str:
+    """Limited-memory BFGS by SciPy, without bounds and without tolerances.
+
+    The tolerances would compare a loss whose scale is the user's choice with fixed numbers.
+    """
+    from scipy.optimize import OptimizeResult, minimize as scipy_minimize
+
+    def flat(vector: np.ndarray) -> tuple[float, np.ndarray]:
+        loss, g = evaluate(vector.reshape(x0.shape))
+        return loss, np.ravel(g)
+
+    def callback(intermediate_result: OptimizeResult) -> None:
+        report(intermediate_result.fun)
+
+    end = scipy_minimize(
+        flat,
+        x0.ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        callback=callback,
+        options={
+            "maxcor": options["history"],
+            "maxiter": iterations,
+            "maxfun": 100 * iterations,
+            "ftol": 0.0,
+            "gtol": 0.0,
+        },
+    )
+    if end.status == 1:
+        return f"all {iterations} iterations are done"
+    if end.status == 0:
+        return "a minimum is reached: no step lowers the loss"
+    return "the line search finds no lower loss (the precision of the network is reached)"
+
+
+def _adam(
+    evaluate: Function,
+    x0: np.ndarray,
+    iterations: int,
+    report: Callable[[float], None],
+    options: dict[str, float],
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+) -> str:
+    """Adam: steps along the mean gradient, divided by its size (Kingma & Ba 2015, algorithm 1)."""
+    x, m, v = x0, np.zeros_like(x0), np.zeros_like(x0)
+    _, g = evaluate(x)
+    for t in range(1, iterations + 1):
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g * g
+        m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
+        x = x - options["learning_rate"] * m_hat / (np.sqrt(v_hat) + epsilon)
+        loss, g = evaluate(x)
+        report(loss)
+    return f"all {iterations} iterations are done"

@@ -1,0 +1,219 @@
+"""Settings: the one place where a default is written. Presets: published programs as data.
+
+The command line is built from the fields of `Settings`, so an option, its meaning and its default
+stand here and nowhere else. The objective that they describe is
+
+    L = content_weight * sum_l w_l C_l  +  style_weight * sum_l w_l S_l  +  tv_weight * TV
+
+with C_l and S_l in one of two forms each, in which every published weighting can be written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .architecture import canonical
+from .errors import UsageError
+
+SMALLEST = 16
+"""Pixels that each side of a picture needs: VGG-19 halves it four times up to block 5."""
+
+LayerWeights = tuple[tuple[str, float], ...]
+
+
+def option(default: Any, text: str, **metadata: Any) -> Any:
+    """Return a dataclass field with the help text and choices that its option has."""
+    return field(default=default, metadata={"help": text, **metadata})
+
+
+def parse_layers(value: str | Iterable[str] | Iterable[tuple[str, float]]) -> LayerWeights:
+    """Read a list of layers with weights.
+
+    Parameters
+    ----------
+    value : str or iterable
+        'relu1_1,relu2_1:0.5', or names, or (name, weight) pairs. A missing weight is 1.
+
+    Returns
+    -------
+    tuple of (str, float)
+        Names in the literature's form.
+
+    Raises
+    ------
+    UsageError
+        For an unknown or repeated layer, or a weight that is not a number >= 0.
+    """
+    items = value.split(",") if isinstance(value, str) else value
+    weights: dict[str, float] = {}
+    for item in items:
+        name, _, weight = item.partition(":") if isinstance(item, str) else (item[0], "", item[1])
+        if not name.strip():
+            continue
+        tap = canonical(name)
+        if tap in weights:
+            raise UsageError(f"layer {tap} is named twice")
+        try:
+            weights[tap] = float(weight) if weight != "" else 1.0
+        except ValueError:
+            raise UsageError(f"layer {tap} has the weight '{weight}', not a number") from None
+        if not (math.isfinite(weights[tap]) and weights[tap] >= 0):
+            raise UsageError(f"layer {tap} has the weight {weight}; it must be 0 or more")
+    return tuple(weights.items())
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to compute. Frozen: `dataclasses.replace` makes a changed copy.
+
+    The defaults are the preset ``gatys``. Every field is an option of ``stylize --help``, which
+    says what it means; layers may be given as `parse_layers` takes them.
+
+    Raises
+    ------
+    UsageError
+        If a value is out of its range; the message names it, the limit and what to do.
+    """
+
+    size: int = option(384, "longer side of the painting, in pixels", least=SMALLEST)
+    style_size: int | None = option(
+        None, "longer side of the style pictures [as --size]", least=SMALLEST
+    )
+    iterations: int = option(500, "steps of the optimiser", least=1)
+    optimizer: str = option("lbfgs", "how the loss is minimised", choices=("lbfgs", "adam"))
+    learning_rate: float = option(
+        2.0, "step of adam, in grey levels of 0..255 (lbfgs finds its own)", above=0
+    )
+    content_weight: float = option(1.0, "weight of the content loss", least=0)
+    style_weight: float = option(1e3, "weight of the style loss", least=0)
+    tv_weight: float = option(0.0, "weight of the total variation: more is smoother", least=0)
+    content_layers: LayerWeights = option(
+        (("relu4_2", 1.0),), "layers compared with the content, name[:weight],..."
+    )
+    style_layers: LayerWeights = option(
+        tuple((f"relu{block}_1", 1.0) for block in range(1, 6)),
+        "layers whose Gram matrices are compared with the style, name[:weight],...",
+    )
+    content_form: str = option(
+        "mean",
+        "a layer's content loss: mean of squares, or the paper's half sum of squares",
+        choices=("mean", "paper"),
+    )
+    style_form: str = option(
+        "mean",
+        "a layer's style loss: mean of squares of Gram/(M N), or the paper's sum/(4 N^2 M^2)",
+        choices=("mean", "paper"),
+    )
+    pooling: str = option("max", "how the network halves its pictures", choices=("max", "avg"))
+    init: str = option("content", "start: content, noise, or the path of a picture")
+    noise_ratio: float = option(
+        0.0, "share of noise (uniform in -20..20) mixed into the start", least=0, most=1
+    )
+    seed: int = option(0, "seed of the noise", least=0)
+    weights: str | None = option(None, "VGG-19 weight file [embedded]")
+    conv: str = option("im2col", "how convolutions are computed", choices=("im2col",))
+    dtype: str = option("float32", "precision of the network", choices=("float32", "float64"))
+    device: str = option("auto", "cpu, cuda, cuda:N, or auto: a GPU if one works")
+
+    def __post_init__(self) -> None:
+        for name in ("content_layers", "style_layers"):
+            object.__setattr__(self, name, parse_layers(getattr(self, name)))
+        for item in dataclasses.fields(self):
+            if (value := getattr(self, item.name)) is not None:
+                _check(item, value)
+        content = self.content_weight * sum(weight for _, weight in self.content_layers)
+        style = self.style_weight * sum(weight for _, weight in self.style_layers)
+        if content == style == 0:
+            raise UsageError("all content and style weights are 0, so there is nothing to paint")
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> Settings:
+        """Return the settings of a preset, with some of them changed.
+
+        Parameters
+        ----------
+        name : str
+            A key of `PRESETS`.
+        **changes
+            Fields of `Settings`.
+
+        Raises
+        ------
+        UsageError
+            If there is no such preset, or a value is out of its range.
+        """
+        if name not in PRESETS:
+            raise UsageError(f"there is no preset '{name}'; there are {', '.join(PRESETS)}")
+        return cls(**{**PRESETS[name].settings, **changes})
+
+
+def _check(item: dataclasses.Field[Any], value: Any) -> None:
+    """Hold a value against the type, choices and limits of its field."""
+    limits = item.metadata
+    if "choices" in limits and value not in limits["choices"]:
+        raise UsageError(f"{item.name} is '{value}'; it can be {', '.join(limits['choices'])}")
+    if isinstance(item.type, str) and item.type.partition(" ")[0] not in ("int", "float"):
+        return
+    wanted = numbers.Integral if str(item.type).startswith("int") else numbers.Real
+    low, high, above = limits.get("least"), limits.get("most", math.inf), limits.get("above")
+    text = f"above {above}" if low is None else f"{low} or more"
+    text = text if high == math.inf else f"between {low} and {high}"
+    kind = "a whole number, " if wanted is numbers.Integral else ""
+    inside = isinstance(value, wanted) and math.isfinite(value) and value <= high
+    if not (inside and (value > above if low is None else value >= low)):
+        raise UsageError(f"{item.name} is {value}; it must be {kind}{text}")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A published program: what it is, where its numbers stand, and the settings they make."""
+
+    summary: str
+    source: str
+    settings: Mapping[str, Any]
+
+
+PRESETS: dict[str, Preset] = {
+    "gatys": Preset(
+        summary="Leon Gatys' own PyTorch notebook: content picture as start, L-BFGS",
+        source="github.com/leongatys/PytorchNeuralStyleTransfer be6c8e2, NeuralStyleTransfer.ipynb",
+        settings={},
+    ),
+    "course": Preset(
+        summary="deeplearning.ai's assignment (TensorFlow 1): start of 60 % noise, Adam",
+        source="'Art Generation with Neural Style Transfer', course 4 week 4, TF1 version",
+        settings={
+            "content_layers": (("relu4_2", 0.25),),  # the assignment's 1/4 before alpha = 10
+            "content_weight": 10.0,
+            "style_form": "paper",
+            "style_layers": tuple((f"relu{block}_1", 0.2) for block in range(1, 6)),
+            "style_weight": 40.0,
+            "pooling": "avg",
+            "noise_ratio": 0.6,
+            "optimizer": "adam",
+            "learning_rate": 2.0,
+            "iterations": 200,
+        },
+    ),
+    "cysmith": Preset(
+        summary="the neural-style-tf lineage: conv5_2, plain sum of squares, L-BFGS",
+        source="github.com/cysmith/neural-style-tf a2c374f, neural_style.py",
+        settings={
+            "content_layers": (("conv5_2", 1.0),),
+            "content_form": "paper",
+            "content_weight": 5.0,
+            "style_form": "paper",
+            "style_layers": tuple((f"conv{block}_1", 0.04) for block in range(1, 6)),
+            # The project that this follows publishes no weights. With neural-style-tf's own 1e4
+            # nothing of the content is left at conv5_2; 20 balances the two at 256 to 512 pixels.
+            "style_weight": 20.0,
+            "pooling": "avg",
+            "noise_ratio": 0.2,
+        },
+    ),
+}

@@ -1,0 +1,177 @@
+"""VGG-19: forward to the taps, backward with the taps' gradients injected.
+
+Glossary::
+
+    image   (H, W, 3) RGB, 0..255, on the host
+    x       (H, W, 3) in VGG space (BGR, mean removed), or the output of a layer
+    tape    [(layer, cache), ...] in the order of computation
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .architecture import LAYERS, canonical, depth_of, keras_name
+from .backend import Array, Backend, select
+from .engine import Textbook
+from .errors import UsageError
+from .weights import Weights
+
+MEAN_BGR = np.array([103.939, 116.779, 123.68])
+"""Mean colour of ImageNet, which VGG-19 was trained without (blue, green, red; 0..255)."""
+
+Tape = list[tuple[str, Any]]
+
+
+def preprocess(image: np.ndarray) -> np.ndarray:
+    """RGB 0..255 -> VGG space: channels reversed, mean removed. (H, W, 3), float64 or wider."""
+    x: np.ndarray = image[..., ::-1] - MEAN_BGR
+    return x
+
+
+def deprocess(x: np.ndarray) -> np.ndarray:
+    """VGG space -> RGB: the inverse of `preprocess`, neither clipped nor rounded."""
+    image: np.ndarray = (x + MEAN_BGR)[..., ::-1]
+    return image
+
+
+class VGG19:
+    """The convolutional part of VGG-19 with frozen weights.
+
+    Parameters
+    ----------
+    weights : Weights
+        From `load_weights`.
+    pooling : {'max', 'avg'}
+        'max' is what the network was trained with.
+    conv : {'im2col'}
+        How convolutions are computed.
+    dtype : {'float32', 'float64', 'complex128'}
+        In which everything is computed; complex128 is for the complex-step check.
+    device : {'cpu', 'cuda', 'cuda:N', 'auto'} or Backend
+
+    Raises
+    ------
+    UsageError
+        If an argument is not one of the above, or the device cannot be used.
+
+    References
+    ----------
+    Simonyan & Zisserman (2015), "Very Deep Convolutional Networks for Large-Scale Image
+    Recognition", configuration E.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        pooling: str = "max",
+        conv: str = "im2col",
+        dtype: str = "float32",
+        device: str | Backend = "cpu",
+    ) -> None:
+        for name, value, allowed in (
+            ("pooling", pooling, ("max", "avg")),
+            ("conv", conv, ("im2col",)),
+            ("dtype", dtype, ("float32", "float64", "complex128")),
+        ):
+            if value not in allowed:
+                raise UsageError(f"{name} is '{value}'; it can be {', '.join(allowed)}")
+        self.backend = select(device)
+        self.dtype = dtype
+        self._weights = weights
+        self._on_device: dict[str, tuple[Array, Array]] = {}
+        self.engine = Textbook(self.parameters, pooling)
+
+    def parameters(self, convolution: str) -> tuple[Array, Array]:
+        """Return (kernel, bias) of a convolution; decoded and uploaded when first asked for."""
+        if convolution not in self._on_device:
+            kernel, bias = self._weights[keras_name(convolution)]
+            upload = self.backend.upload
+            self._on_device[convolution] = upload(kernel, self.dtype), upload(bias, self.dtype)
+        return self._on_device[convolution]
+
+    def features(self, image: np.ndarray, taps: Iterable[str]) -> dict[str, Array]:
+        """Return what the network sees in a picture.
+
+        Parameters
+        ----------
+        image : (H, W, 3) array
+            RGB, 0..255.
+        taps : iterable of str
+            Layers in the literature's or Keras' names.
+
+        Returns
+        -------
+        dict
+            The given name of each tap -> (H_l, W_l, C_l) array on the network's device.
+        """
+        names = {tap: canonical(tap) for tap in taps}
+        if not names:
+            return {}
+        x = self.backend.upload(preprocess(np.asarray(image)), self.dtype)
+        features, _ = self.forward(x, names.values())
+        return {tap: features[name] for tap, name in names.items()}
+
+    def forward(self, x: Array, taps: Iterable[str]) -> tuple[dict[str, Array], Tape]:
+        """Compute up to the deepest tap.
+
+        Parameters
+        ----------
+        x : (H, W, 3) array on the device
+            A picture in VGG space.
+        taps : iterable of str
+            Members of `architecture.LAYERS`.
+
+        Returns
+        -------
+        features : dict
+            Tap -> (H_l, W_l, C_l) array.
+        tape : list
+            For `backward`.
+
+        Raises
+        ------
+        UsageError
+            If the poolings on the way leave nothing of so small a picture.
+        """
+        taps = list(taps)
+        path = LAYERS[: depth_of(taps)]
+        least = 2 ** sum(layer.startswith("pool") for layer in path)
+        if min(x.shape[:2]) < least:
+            raise UsageError(
+                f"a picture of {x.shape[1]}x{x.shape[0]} pixels is too small for {path[-1]}; "
+                f"each side needs {least} or more"
+            )
+        features, tape = {}, []
+        for layer in path:
+            x, cache = self.engine.forward(layer, x)
+            tape.append((layer, cache))
+            if layer in taps:
+                features[layer] = x
+        return features, tape
+
+    def backward(self, tape: Tape, gradients: Mapping[str, Array]) -> Array:
+        """Carry the taps' gradients back to the picture, all of them in one pass.
+
+        Parameters
+        ----------
+        tape : list
+            From the `forward` whose features the gradients belong to.
+        gradients : mapping
+            Tap -> dL/d(feature), of the feature's shape. The deepest tap must be among them.
+
+        Returns
+        -------
+        (H, W, 3) array
+            dL/dx in VGG space.
+        """
+        dx: Array = None
+        for layer, cache in reversed(tape):
+            if layer in gradients:
+                dx = gradients[layer] if dx is None else dx + gradients[layer]
+            if dx is not None:
+                dx = self.engine.backward(layer, dx, cache)
+        return dx

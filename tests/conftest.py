@@ -1,0 +1,78 @@
+"""What the tests share: seeded numbers, the weights, small real pictures, and the array modules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import minimal_nst as nst
+import numpy as np
+import pytest
+from minimal_nst import images
+from minimal_nst.backend import CPU, Backend, select
+from minimal_nst.errors import UsageError
+
+import strict
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+
+
+def gpu() -> Backend | None:
+    """The GPU, where one works."""
+    try:
+        return select("cuda")
+    except UsageError:
+        return None
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20161)
+
+
+@pytest.fixture(
+    params=["numpy", "strict", pytest.param("cuda", marks=pytest.mark.gpu)],
+)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Every kind of array that the layers must work on."""
+    if request.param == "cuda" and (device := gpu()):
+        return device
+    return {"numpy": CPU, "strict": strict.BACKEND}[request.param]
+
+
+@pytest.fixture
+def xp(backend: Backend) -> ModuleType:
+    return backend.xp
+
+
+@pytest.fixture(scope="session")
+def weights() -> nst.load_weights.__class__:
+    return nst.load_weights()
+
+
+@pytest.fixture(scope="session")
+def content() -> np.ndarray:
+    """Part of Neuschwanstein at 72x48, as (48, 72, 3) uint8."""
+    return images.load(EXAMPLES / "content" / "neuschwanstein.webp", 72)
+
+
+@pytest.fixture(scope="session")
+def style() -> np.ndarray:
+    """The Starry Night at another size than the content, both sides odd."""
+    return images.load(EXAMPLES / "style" / "vangogh_starry_night_cropped.jpg", 61)
+
+
+def projections(array: np.ndarray) -> list[float]:
+    """Three numbers that say, to the last digit, whether an array is another one."""
+    flat = np.asarray(array, dtype="float64").ravel()
+    return [float(flat @ np.cos(k * np.arange(flat.size) + k)) for k in (0.01, 0.5, 2.0)]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none; everything else runs everywhere."""
+    if gpu() is None:
+        skip = pytest.mark.skip(reason="needs a GPU that CuPy can use")
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(skip)

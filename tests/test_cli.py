@@ -1,0 +1,265 @@
+"""The command line as its users see it: what it prints, writes and returns; never a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from minimal_nst import Settings, cli, images, pipeline
+from minimal_nst.cli.stylize import format_value
+from minimal_nst.errors import NSTError, OutOfMemory
+from PIL import Image
+
+from conftest import EXAMPLES
+
+CONTENT = str(EXAMPLES / "content" / "louvre_night.webp")
+STYLE = str(EXAMPLES / "style" / "vangogh_cafe_terrace.webp")
+QUICK = ["--size", "64", "--iterations", "2"]
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out.png"
+
+
+def run(capsys, *args):
+    """Exit code, standard output and standard error of a command."""
+    code = cli.main([str(arg) for arg in args])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_stylize_paints_and_says_so(capsys, out):
+    code, stdout, stderr = run(capsys, "stylize", CONTENT, STYLE, "-o", out, *QUICK)
+    assert code == 0
+    assert images.load(out).shape == (25, 64, 3)
+    (line,) = stdout.splitlines()
+    assert line.startswith(f"{out}: loss ")
+    assert "after 2 iterations" in line
+    assert line.endswith("stopped because all 2 iterations are done")
+    assert stderr.startswith("iteration 2/2, loss ")
+
+
+def test_quiet_prints_nothing(capsys, out):
+    args = ["stylize", CONTENT, STYLE, "-o", out, *QUICK, "--quiet"]
+    assert run(capsys, *args) == (0, "", "")
+    assert out.exists()
+
+
+def test_every_setting_is_an_option_with_its_own_value(monkeypatch, out):
+    """Each option reaches the field of its name, and nothing else does."""
+    given = {
+        "size": 77, "style_size": 55, "iterations": 3, "optimizer": "adam", "learning_rate": 0.5,
+        "content_weight": 7.0, "style_weight": 8.0, "tv_weight": 9.0,
+        "content_layers": (("relu3_1", 0.5),), "style_layers": (("pool1", 1.0), ("conv2_1", 2.0)),
+        "content_form": "paper", "style_form": "paper", "pooling": "avg", "init": "noise",
+        "noise_ratio": 0.5, "seed": 11, "weights": "w.h5", "conv": "im2col", "dtype": "float64",
+        "device": "cpu",
+    }  # fmt: skip
+    assert set(given) == {field.name for field in dataclasses.fields(Settings)}
+    seen = []
+
+    def stylize(content, styles, settings, callback):
+        seen.append((content, styles, settings))
+        raise OutOfMemory("enough")
+
+    monkeypatch.setattr(pipeline, "stylize", stylize)
+    options = [f"--{k.replace('_', '-')}={format_value(v)}" for k, v in given.items()]
+    assert cli.main(["stylize", CONTENT, STYLE, STYLE, "-o", str(out), *options]) == 4
+    assert cli.main(["stylize", CONTENT, STYLE, "-o", str(out), "--preset", "course"]) == 4
+    assert seen[0] == (CONTENT, [STYLE, STYLE], Settings(**given))
+    assert seen[1][2] == Settings.preset("course")
+
+
+BAD_USAGE = {
+    "size is 8; it must be a whole number, 16 or more": ["--size", "8"],
+    "argument --size: invalid int value: 'big'": ["--size", "big"],
+    "--pooling: invalid choice: 'l2'": ["--pooling", "l2"],
+    "--preset: invalid choice: 'monet'": ["--preset", "monet"],
+    "unrecognized arguments: --sice 3": ["--sice", "3"],
+    "no layer 'relu9_1'": ["--style-layers", "relu9_1"],
+    "iterations is 0;": ["--iterations", "0"],
+    "noise_ratio is 2.0;": ["--noise-ratio", "2"],
+    "nothing to paint": ["--content-weight", "0", "--style-weight", "0"],
+    "unknown device 'tpu'": ["--device", "tpu"],
+    "--learning-rate is for adam": ["--learning-rate", "3"],
+    "would have 16x6 pixels at size 16": ["--size", "16"],
+}
+
+
+def check_refusal(result, code, message, folder):
+    """One line on standard error, the right code, and nothing was written."""
+    assert result[0] == code
+    assert result[1] == ""
+    assert result[2].startswith("minimal-nst")
+    assert message in result[2]
+    assert result[2].count("\n") == 1
+    assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize("message", BAD_USAGE)
+def test_bad_usage(capsys, out, message, tmp_path):
+    args = ["stylize", CONTENT, STYLE, "-o", out, *BAD_USAGE[message]]
+    check_refusal(run(capsys, *args), 2, message, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        ([], 2, "arguments are required: COMMAND"),
+        (["paint"], 2, "invalid choice: 'paint'"),
+        (["stylize", CONTENT, "-o", "{}/o.png"], 2, "arguments are required: STYLE"),
+        (["stylize", CONTENT, STYLE], 2, "arguments are required: -o"),
+        (["stylize", "no.png", STYLE, "-o", "{}/o.png"], 3, "no.png: no such picture"),
+        (["stylize", CONTENT, "no.png", "-o", "{}/o.png"], 3, "no.png: no such picture"),
+        (["stylize", CONTENT, __file__, "-o", "{}/o.png"], 3, "not a picture"),
+        (["stylize", CONTENT, STYLE, "-o", "{}/no/o.png"], 3, "there is no folder"),
+        (["stylize", CONTENT, STYLE, "-o", "{}"], 3, "is a folder"),
+        (["stylize", CONTENT, STYLE, "-o", "{}/o.gif"], 2, "cannot write '.gif'"),
+        (["stylize", CONTENT, STYLE, "-o", CONTENT], 2, "is one of the input pictures"),
+        (["stylize", CONTENT, STYLE, "-o", "{}/o.png", "--init", "no"], 3, "no: no such picture"),
+        (["stylize", CONTENT, STYLE, "-o", "{}/o.png", "--weights", "n.h5"], 3, "no such weight"),
+        (["stylize", CONTENT, STYLE, "-o", "{}/o.png", "--weights", STYLE], 3, "not an HDF5 file"),
+        (["weights", "verify", __file__], 3, "not an HDF5 file"),
+        (["weights", "destroy"], 2, "invalid choice: 'destroy'"),
+        (["demo", "-o", "{}/o.gif"], 2, "cannot write '.gif'"),
+    ],
+)
+def test_bad_arguments_and_files(capsys, tmp_path, args, code, message):
+    before = os.stat(CONTENT).st_mtime_ns
+    args = [arg.format(tmp_path) if arg.startswith("{}") else arg for arg in args]
+    check_refusal(run(capsys, *args), code, message, tmp_path)
+    assert os.stat(CONTENT).st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "message"),
+    [
+        (NSTError("the loss is nan"), 1, "the loss is nan"),
+        (MemoryError(), 4, "not enough memory; choose a smaller --size"),
+        (KeyboardInterrupt(), 130, "stopped before anything was painted"),
+        (cli.Terminated(), 143, "stopped before anything was painted"),
+        (ZeroDivisionError("by\nzero"), 1, "unexpected ZeroDivisionError: by; please report"),
+    ],
+)
+def test_failures_are_one_line_each(capsys, monkeypatch, out, tmp_path, failure, code, message):
+    def fail(*_):
+        raise failure
+
+    monkeypatch.setattr(pipeline, "stylize", fail)
+    check_refusal(run(capsys, "stylize", CONTENT, STYLE, "-o", out), code, message, tmp_path)
+
+
+def test_a_place_that_vanishes_during_the_work_loses_nothing(capsys, monkeypatch, tmp_path):
+    folder, refuge = tmp_path / "gone", tmp_path / "tmp"
+    folder.mkdir()
+    refuge.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(refuge))
+    stylize = pipeline.stylize
+
+    def and_remove(*args):
+        painting = stylize(*args)
+        folder.rmdir()
+        return painting
+
+    monkeypatch.setattr(pipeline, "stylize", and_remove)
+    args = ["stylize", CONTENT, STYLE, "-o", folder / "o.png", *QUICK, "-q"]
+    code, _, stderr = run(capsys, *args)
+    (kept,) = refuge.glob("*/o.png")
+    assert code == 3
+    assert f"the painting is kept in {kept}" in stderr
+    assert images.load(kept).shape == (25, 64, 3)
+
+
+def start(out, *options, stderr=subprocess.PIPE):
+    command = [sys.executable, "-m", "minimal_nst", "stylize", CONTENT, STYLE, "-o", str(out)]
+    return subprocess.Popen(
+        [*command, "--size", "64", "--iterations", "100000", *options],
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # a shell's background jobs are started with Ctrl-C ignored
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_keeps_the_best_so_far(out, sent, code):
+    """On a terminal: the bar shows when the work has begun, and what it says."""
+    controller, terminal = pty.openpty()
+    process = start(out, stderr=terminal)
+    os.close(terminal)
+    seen = []
+    reader = threading.Thread(target=watch, args=[controller, seen], daemon=True)
+    reader.start()
+    try:
+        wait_until(lambda: "loss" in "".join(seen))
+        process.send_signal(sent)
+        stdout, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == code
+    assert "stopped because it was interrupted" in stdout
+    assert images.load(out).shape == (25, 64, 3)
+    assert "/100000 [" in "".join(seen)
+
+
+def watch(descriptor, seen):
+    """Note what appears on a terminal until its other end is closed."""
+    with contextlib.suppress(OSError):
+        while text := os.read(descriptor, 1000):
+            seen.append(text.decode(errors="replace"))
+
+
+def wait_until(condition, seconds=60):
+    """Wait for something to happen; fail if it does not."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def test_demo_and_weights(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "minimal_nst.cli.demo.Settings", lambda **_: Settings(size=64, iterations=1)
+    )
+    code, stdout, _ = run(capsys, "demo")
+    assert code == 0
+    assert stdout.startswith("minimal_nst_demo.png: loss")
+    assert np.asarray(Image.open("minimal_nst_demo.png")).shape == (43, 64, 3)
+    code, stdout, _ = run(capsys, "weights", "verify")
+    assert (code, stdout.count("\n")) == (0, 1)
+    assert stdout.endswith("all values finite (the embedded VGG-19)\n")
+    code, stdout, _ = run(capsys, "weights", "info")
+    assert code == 0
+    assert "layout   palette" in stdout
+    assert stdout.count("kernel (3, 3, ") == 16
+
+
+def test_help_and_version_in_a_process_of_their_own():
+    for args, text in (
+        (["--help"], "stylize"),
+        (["stylize", "--help"], "--noise-ratio X"),
+        (["--version"], "minimal-nst 0."),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "minimal_nst", *args], capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert text in done.stdout
+
+
+def test_a_reader_that_goes_away():
+    command = f"{sys.executable} -m minimal_nst weights info | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout.startswith("file ")

@@ -1,0 +1,270 @@
+"""Pictures of every kind come in right, wrong ones with one clear line; writing is atomic."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from minimal_nst import images
+from minimal_nst.errors import FileError, NSTError, UsageError
+from PIL import Image, ImageCms
+
+from conftest import EXAMPLES
+
+
+@pytest.fixture
+def picture(rng):
+    """A smooth 20x24 RGB picture, so that lossy formats come close."""
+    i, j = np.mgrid[:20, :24] / 24
+    return np.uint8(np.dstack([i * 200 + 20, j * 200 + 20, (i + j) * 100 + 20]))
+
+
+@pytest.mark.parametrize("suffix", [*images.WRITABLE, ".bmp"])
+def test_every_format_is_read(picture, tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(picture).save(path)
+    loaded = images.load(path)
+    assert loaded.dtype == np.uint8
+    tolerance = 12 if suffix in (".jpg", ".jpeg", ".webp") else 0
+    assert np.abs(loaded.astype(int) - picture).max() <= tolerance
+
+
+@pytest.mark.parametrize("suffix", images.WRITABLE)
+def test_saved_is_loaded_again(picture, tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    images.save(picture, path)
+    tolerance = 0 if suffix in (".png", ".tif", ".tiff") else 8
+    assert np.abs(images.load(path).astype(int) - picture).max() <= tolerance
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_all_examples_load():
+    paths = sorted(p for folder in ("content", "style") for p in (EXAMPLES / folder).iterdir())
+    assert len(paths) == 11
+    for path in paths:
+        assert max(images.load(path, 64).shape) == 64
+
+
+def test_exif_orientation(picture, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    path = tmp_path / "a.png"
+    Image.fromarray(picture).save(path, exif=exif)
+    assert (images.load(path) == np.rot90(picture, -1)).all()
+
+
+def test_grey_bilevel_palette_and_cmyk(picture, tmp_path):
+    image = Image.fromarray(picture)
+    for mode in ("L", "1", "P"):
+        converted = image.convert(mode)
+        converted.save(tmp_path / "a.png")
+        assert (images.load(tmp_path / "a.png") == np.array(converted.convert("RGB"))).all()
+    image.convert("CMYK").save(tmp_path / "a.tiff")
+    assert np.abs(images.load(tmp_path / "a.tiff").astype(int) - picture).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB+key"])
+def test_transparency_is_composited_on_white(mode, tmp_path):
+    """Left half opaque red (or grey), right half fully transparent black."""
+    array = np.zeros((16, 16, 4), "uint8")
+    array[:, :8] = (204, 0, 0, 255)  # a colour of the web palette
+    image, options = Image.fromarray(array), {}
+    if mode == "LA":
+        image = image.convert("LA")
+    elif mode == "P":
+        image, options = image.convert("RGB").convert("P"), {}
+        options = {"transparency": int(np.asarray(image)[0, 15])}
+    elif mode == "RGB+key":
+        image, options = image.convert("RGB"), {"transparency": (0, 0, 0)}
+    image.save(tmp_path / "a.png", **options)
+    loaded = images.load(tmp_path / "a.png")
+    assert (loaded[:, 8:] == 255).all()
+    assert (loaded[:, :8] == (61 if mode == "LA" else (204, 0, 0))).all()
+
+
+def test_half_transparent_black_on_white_is_grey(tmp_path):
+    Image.fromarray(np.full((16, 16, 4), (0, 0, 0, 128), "uint8")).save(tmp_path / "a.png")
+    assert (images.load(tmp_path / "a.png") == 127).all()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_16_bit_grey_is_scaled_not_clipped(tmp_path, suffix):
+    ramp = np.linspace(0, 65535, 256).astype("uint16").reshape(16, 16)
+    Image.fromarray(ramp).save(tmp_path / f"a{suffix}")
+    loaded = images.load(tmp_path / f"a{suffix}")
+    assert (loaded[..., 0].ravel() == np.arange(256)).all()
+    assert (loaded == loaded[..., :1]).all()
+
+
+def test_16_bit_rgb_png_is_scaled(tmp_path):
+    """Written by hand, as Pillow writes none: 300/65535 is 1/255, and 65535 is white."""
+
+    def chunk(kind, data):
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    row = b"\0" + struct.pack(">3H", 300, 0, 65535) * 16
+    header = struct.pack(">IIBBBBB", 16, 16, 16, 2, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    png += chunk(b"IDAT", zlib.compress(row * 16)) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(png)
+    assert (images.load(tmp_path / "a.png") == (1, 0, 255)).all()
+
+
+def test_animation_gives_its_first_frame(tmp_path):
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("#c80000", "#0000c8")]
+    for suffix in (".png", ".webp", ".tiff"):
+        path = tmp_path / f"a{suffix}"
+        options = {"lossless": True} if suffix == ".webp" else {}
+        frames[0].save(path, save_all=True, append_images=frames[1:], **options)
+        assert (images.load(path) == (200, 0, 0)).all()
+
+
+def linear_profile() -> bytes:
+    """sRGB's primaries with gamma 1: an ICC profile whose curve entries are replaced."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    for i in range(struct.unpack(">I", data[128:132])[0]):
+        tag, offset, _ = struct.unpack(">4sII", data[132 + 12 * i : 144 + 12 * i])
+        if tag in (b"rTRC", b"gTRC", b"bTRC"):
+            data[offset : offset + 16] = b"curv\0\0\0\0" + struct.pack(">IH", 0, 0) + b"\0\0"
+    return bytes(data)
+
+
+def test_colour_profile_is_applied(tmp_path):
+    """Linear 55/255 = 0.2157 is 128/255 in sRGB."""
+    Image.new("RGB", (16, 16), (55, 55, 55)).save(tmp_path / "a.png", icc_profile=linear_profile())
+    assert np.abs(images.load(tmp_path / "a.png").astype(int) - 128).max() <= 1
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.new("RGB", (16, 16), (55, 5, 99)).save(tmp_path / "b.png", icc_profile=srgb)
+    assert np.abs(images.load(tmp_path / "b.png").astype(int) - (55, 5, 99)).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "CMYK"])
+def test_broken_or_unfitting_profile_is_ignored(tmp_path, mode):
+    path = tmp_path / ("a.tiff" if mode == "CMYK" else "a.png")
+    for profile in (b"not a profile" * 20, linear_profile()):
+        Image.new(mode, (16, 16), 0).save(path, icc_profile=profile)
+        assert images.load(path).shape == (16, 16, 3)
+
+
+def test_size_is_the_longer_side_and_the_aspect_is_kept(picture):
+    assert images.load(picture, 48).shape == (40, 48, 3)
+    assert images.load(picture.transpose(1, 0, 2), 48).shape == (48, 40, 3)
+    assert (images.load(picture, 24) == picture).all()
+    assert np.abs(images.load(picture, 96).mean((0, 1)) - picture.mean((0, 1))).max() < 1
+
+
+def test_paths_images_and_arrays_are_the_same(picture, tmp_path):
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    for source in (
+        tmp_path / "a.png",
+        str(tmp_path / "a.png"),
+        Image.fromarray(picture),
+        picture.astype(float) + 0.3,
+    ):
+        assert (images.load(source) == picture).all()
+    assert (images.load(picture[..., 0])[..., 2] == picture[..., 0]).all()
+
+
+BAD_ARRAYS = {
+    "shape (3, 4, 2) is not a picture": np.zeros((3, 4, 2)),
+    "shape (9,) is not a picture": np.zeros(9),
+    "from 0.0 to 256.0; scale them": np.eye(20) * 256,
+    "not a picture": np.full((20, 20), np.nan),
+    "array has 15x16 pixels; each side needs 16": np.zeros((16, 15, 3)),
+}
+
+
+@pytest.mark.parametrize("message", BAD_ARRAYS)
+def test_bad_arrays(message):
+    with pytest.raises(UsageError) as error:
+        images.load(BAD_ARRAYS[message])
+    assert message in str(error.value)
+
+
+def test_a_picture_that_becomes_too_thin():
+    with pytest.raises(UsageError, match=r"\(400x16\) would have 100x4 pixels at size 100;"):
+        images.load(np.zeros((16, 400, 3)), 100)
+
+
+def bad_files(folder: Path) -> dict[str, bytes | None]:
+    buffer = io.BytesIO()
+    Image.effect_noise((64, 64), 50).convert("RGB").save(buffer, "PNG")
+    png = buffer.getvalue()
+    gif = io.BytesIO()
+    Image.new("L", (20, 20)).save(gif, "GIF")
+    floats = io.BytesIO()
+    Image.new("F", (20, 20)).save(floats, "TIFF")
+    bomb = bytearray(png)
+    bomb[16:24] = struct.pack(">II", 30000, 30000)
+    bomb[29:33] = struct.pack(">I", zlib.crc32(bytes(bomb[12:29])))
+    return {
+        "empty.png": b"",
+        "text.jpg": b"hello",
+        "cut.png": png[: len(png) // 2],
+        "header.png": png[:20],
+        "allowed-not.gif": gif.getvalue(),
+        "float.tiff": floats.getvalue(),
+        "bomb.png": bytes(bomb),
+    }
+
+
+def test_bad_files_are_one_clear_line(tmp_path):
+    for name, data in bad_files(tmp_path).items():
+        path = tmp_path / name
+        path.write_bytes(data)
+        with pytest.raises(NSTError) as error:
+            images.load(path)
+        assert isinstance(error.value, FileError)
+        assert str(error.value).startswith(str(path))
+        assert "\n" not in str(error.value)
+    for path, reason in ((tmp_path / "none.png", "no such picture"), (tmp_path, "is a folder")):
+        with pytest.raises(FileError, match=reason):
+            images.load(path)
+
+
+def test_the_output_is_checked_before_the_work(picture, tmp_path):
+    source = tmp_path / "in.png"
+    images.save(picture, source)
+    for path, kind, message in (
+        (tmp_path, FileError, "is a folder"),
+        (tmp_path / "a.gif", UsageError, "cannot write '.gif'"),
+        (tmp_path / "a", UsageError, "cannot write ''"),
+        (tmp_path / "no" / "a.png", FileError, "there is no folder"),
+        (source, UsageError, "is one of the input pictures"),
+    ):
+        with pytest.raises(kind, match=message):
+            images.check_output(path, [picture, source])
+    assert images.check_output(tmp_path / "OUT.JPG", [source]).name == "OUT.JPG"
+    assert os.listdir(tmp_path) == ["in.png"]
+
+
+def test_a_failed_write_leaves_the_old_file(picture, tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    images.save(picture, path)
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    for function in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, function, fail)
+            with pytest.raises(FileError, match="cannot be written .No space left"):
+                images.save(255 - picture, path)
+        assert path.read_bytes() == before
+        assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_the_file_has_the_usual_permissions(picture, tmp_path):
+    (tmp_path / "plain").write_text("")
+    images.save(picture, tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    (tmp_path / "a.png").chmod(0o600)
+    images.save(picture, tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,107 @@
+"""Every loss: its gradient by the complex step and by differences, oracles by hand, devices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from minimal_nst import gradcheck, losses
+from minimal_nst.backend import Backend
+
+M, N = 9 * 11, 5
+
+
+def cases(rng):
+    P = rng.standard_normal((M, N))
+    A = losses.gram_matrix(rng.standard_normal((M, N)))
+    return {
+        "content": (lambda F: losses.content_loss(F, P), rng.standard_normal((M, N))),
+        "style": (lambda F: losses.style_loss(F, A), rng.standard_normal((M, N))),
+        "tv": (losses.total_variation, rng.standard_normal((9, 11, 3))),
+    }
+
+
+NAMES = ("content", "style", "tv")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_by_complex_step(name, rng):
+    loss, x = cases(rng)[name]
+    _, dx = loss(x)
+    assert gradcheck.complex_step(lambda x: loss(x)[0], x, dx, rng) < 1e-10
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_by_central_differences(name, rng):
+    loss, x = cases(rng)[name]
+    _, dx = loss(x)
+    assert gradcheck.central_difference(lambda x: loss(x)[0], x, dx, rng, h=1e-4) < 1e-8
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_arguments_are_not_modified_and_loss_is_a_python_float(name, rng):
+    loss, x = cases(rng)[name]
+    x.flags.writeable = False
+    value, dx = loss(x)
+    assert type(value) is float
+    assert dx.shape == x.shape
+
+
+def test_content_loss_by_hand():
+    F, P = np.array([[1.0, 2.0]]), np.array([[0.0, 4.0]])
+    loss, dF = losses.content_loss(F, P)
+    assert loss == 2.5
+    assert dF.tolist() == [[1, -2]]
+
+
+def test_gram_matrix_by_hand_and_blind_to_place(rng):
+    F = np.array([[1.0, 2.0], [3.0, 4.0]])
+    assert losses.gram_matrix(F).tolist() == [[10, 14], [14, 20]]
+    F = rng.standard_normal((M, N))
+    np.testing.assert_allclose(losses.gram_matrix(rng.permutation(F)), losses.gram_matrix(F))
+
+
+def test_style_loss_by_hand():
+    """One channel, two positions: G = 5, A = 1, E = 16 / (4 * 1 * 4), dE/dF = F * 4 / 4."""
+    loss, dF = losses.style_loss(np.array([[1.0], [2.0]]), np.array([[1.0]]))
+    assert loss == 1
+    assert dF.tolist() == [[1], [2]]
+
+
+def test_style_loss_vanishes_on_the_style_itself(rng):
+    F = rng.standard_normal((M, N))
+    loss, dF = losses.style_loss(F, losses.gram_matrix(F))
+    assert loss == 0
+    assert not dF.any()
+
+
+def test_total_variation_of_a_checkerboard_counts_its_edges():
+    """Each of the 3*3 + 2*4 neighbouring pairs of a 3x4 board differs by 1."""
+    board = (np.indices((3, 4)).sum(axis=0) % 2).astype(float)[..., None]
+    assert losses.total_variation(board)[0] == 3 * 3 + 2 * 4
+
+
+def test_sums_are_double_even_for_float32():
+    """2^24 + 1 does not exist in float32: a float32 sum of squares would lose the ones."""
+    F = np.ones((2, 5), dtype="float32")
+    F[0, 0] = 4096
+    loss, dF = losses.content_loss(F, np.zeros_like(F))
+    assert loss == (4096**2 + 9) / 2
+    assert dF.dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_same_on_every_device(backend: Backend, dtype, rng):
+    F, P = rng.standard_normal((2, M, N)).astype(dtype)
+    x = rng.standard_normal((9, 11, 3)).astype(dtype)
+
+    def everything(put):
+        G = losses.gram_matrix(put(P))
+        found = [losses.content_loss(put(F), put(P)), losses.style_loss(put(F), G)]
+        return [*found, losses.total_variation(put(x))]
+
+    tolerance = {"float64": 1e-12, "float32": 1e-5}[dtype]
+    there = everything(lambda a: backend.upload(a, dtype))
+    for (loss, dx), (loss0, dx0) in zip(there, everything(lambda a: a), strict=True):
+        assert type(loss) is float
+        assert loss == pytest.approx(loss0, rel=tolerance)
+        np.testing.assert_allclose(backend.download(dx), dx0, rtol=0, atol=10 * tolerance)

@@ -1,0 +1,183 @@
+"""The whole objective, through VGG-19's full depth with its real weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from minimal_nst import VGG19, Objective, Settings, gradcheck
+from minimal_nst.backend import Backend
+from minimal_nst.errors import UsageError
+from minimal_nst.settings import PRESETS
+from minimal_nst.vgg import LAYERS
+
+TINY = 33, 47  # height and width of the derivative checks
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    rng = np.random.default_rng(3)
+    content = rng.integers(0, 256, (*TINY, 3))
+    styles = [rng.integers(0, 256, (37, 29, 3)), rng.integers(0, 256, (26, 41, 3))]
+    return content, styles
+
+
+def make(weights, pictures, dtype, **changes):
+    content, styles = pictures
+    changes = {"tv_weight": 1.0, **changes}
+    settings = Settings(
+        content_layers="relu4_2,conv5_4:0.5",
+        style_layers="relu1_1,conv2_2,pool3,relu4_1,relu5_1:2",
+        **changes,
+    )
+    return Objective(VGG19(weights, settings.pooling, dtype=dtype), content, styles, settings)
+
+
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+@pytest.mark.parametrize("form", ["mean", "paper"])
+def test_gradient_by_complex_step(weights, pictures, pooling, form, rng):
+    options = {"pooling": pooling, "style_form": form, "content_form": form}
+    real = make(weights, pictures, "float64", **options)
+    complex_ = make(weights, pictures, "complex128", **options)
+    x = rng.uniform(0, 255, (*TINY, 3))
+    x.flags.writeable = False
+    loss, dx = real(x)
+    assert type(loss) is float
+    assert dx.shape == x.shape
+    assert gradcheck.complex_step(lambda x: complex_(x)[0], x, dx, rng) < 1e-10
+
+
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+def test_taylor_remainder(weights, pictures, pooling, rng):
+    """Second order in the step, below the steps at which kinks are crossed."""
+    objective = make(weights, pictures, "float64", pooling=pooling)
+    x = rng.uniform(0, 255, (*TINY, 3))
+    _, dx = objective(x)
+    v = dx / np.abs(dx).max()
+
+    def f(x):
+        return objective(x)[0]
+
+    assert all(1.9 < rate < 2.1 for rate in gradcheck.taylor_rates(f, x, dx, v, h=1e-3))
+    assert all(rate < 1.2 for rate in gradcheck.taylor_rates(f, x, 1.001 * dx, v, h=1e-4))
+
+
+class Replacing(VGG19):
+    """The mutant: a tap's gradient replaces, instead of joins, what comes from above it."""
+
+    def backward(self, tape, gradients):
+        dx = None
+        for layer, cache in reversed(tape):
+            dx = gradients.get(layer, dx)
+            dx = self.engine.backward(layer, dx, cache)
+        return dx
+
+
+def test_a_backward_pass_that_forgets_gradients_is_rejected(weights, pictures, rng):
+    content, styles = pictures
+    settings = Settings(style_layers="relu1_1,relu2_1,relu3_1", content_layers="relu2_2")
+    x = rng.uniform(0, 255, (*TINY, 3))
+
+    def error(network):
+        _, dx = Objective(network(weights, dtype="float64"), content, styles, settings)(x)
+        check = Objective(VGG19(weights, dtype="complex128"), content, styles, settings)
+        return gradcheck.complex_step(lambda x: check(x)[0], x, dx, np.random.default_rng(5))
+
+    assert error(VGG19) < 1e-10
+    assert error(Replacing) > 1e-6
+
+
+def test_terms_add_up_and_are_named(weights, pictures):
+    objective = make(weights, pictures, "float64")
+    loss, _ = objective(np.linspace(0, 255, 3 * 33 * 47).reshape(*TINY, 3))
+    assert list(objective.terms) == [
+        "content:relu4_2",
+        "content:conv5_4",
+        "style:relu1_1",
+        "style:conv2_2",
+        "style:pool3",
+        "style:relu4_1",
+        "style:relu5_1",
+        "tv",
+    ]
+    assert sum(objective.terms.values()) == loss
+
+
+def test_zero_where_content_and_style_are_met(weights, content):
+    objective = Objective(VGG19(weights, dtype="float64"), content, [content], Settings())
+    loss, dx = objective(content.astype(float))
+    scale = Objective(VGG19(weights, dtype="float64"), 255 - content, [content], Settings())
+    assert loss < 1e-20 * scale(content.astype(float))[0]
+    assert np.abs(dx).max() < 1e-6
+
+
+def test_style_of_another_size_is_compared_per_position(weights, content):
+    """The content, tiled twice, is the style: but for the seam its statistics are the content's.
+
+    Were the Gram matrices not scaled, A would be 2 G, and the loss as large as black's."""
+    vgg = VGG19(weights, dtype="float64")
+    settings = Settings(content_weight=0, style_layers="relu1_1,relu2_1")
+    tiled = Objective(vgg, content, [np.tile(content, (2, 1, 1))], settings)
+    black = Objective(vgg, content, [np.zeros_like(content)], settings)
+    x = content.astype(float)
+    assert tiled(x)[0] < 0.1 * black(x)[0]
+
+
+def test_several_styles_share_the_weight_equally(weights, content, style):
+    vgg = VGG19(weights, dtype="float64")
+    other = 255 - style
+    settings = Settings(content_weight=0)
+    x = content.astype(float)
+    gradients = [Objective(vgg, content, [s], settings)(x)[1] for s in (style, other)]
+    _, both = Objective(vgg, content, [style, other], settings)(x)
+    mean = sum(gradients) / 2
+    np.testing.assert_allclose(both, mean, rtol=0, atol=1e-9 * np.abs(mean).max())
+
+
+def test_weights_of_zero_are_not_computed(weights, content, style):
+    vgg = VGG19(weights)
+    settings = Settings(content_weight=0, style_layers="relu1_1,relu5_4:0")
+    objective = Objective(vgg, content, [style], settings)
+    objective(content.astype(float))
+    assert list(objective.terms) == ["style:relu1_1"]
+    assert set(vgg._on_device) == {"conv1_1"}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_run_at_the_smallest_size(weights, preset, rng):
+    small = rng.integers(0, 256, (16, 17, 3))
+    settings = Settings.preset(preset)
+    vgg = VGG19(weights, settings.pooling)
+    loss, dx = Objective(vgg, small, [small], settings)(255.0 - small)
+    assert np.isfinite(loss)
+    assert np.isfinite(dx).all()
+
+
+@pytest.mark.parametrize("tap", LAYERS)
+def test_every_layer_can_be_content_or_style(weights, tap):
+    rng = np.random.default_rng(1)
+    content, style = rng.integers(0, 256, (2, 33, 35, 3))
+    settings = Settings(content_layers=[tap], style_layers=[tap], style_weight=1.0)
+    objective = Objective(VGG19(weights), content, [style], settings)
+    loss, dx = objective((content + style) / 2)
+    assert set(objective.terms) == {f"content:{tap}", f"style:{tap}"}
+    assert loss > 0
+    assert np.isfinite(dx).all()
+
+
+def test_same_on_every_device(backend: Backend, weights, content, style):
+    settings = Settings(tv_weight=1.0)
+    x = 255.0 - content
+    loss, dx = Objective(VGG19(weights, dtype="float64"), content, [style], settings)(x)
+    vgg = VGG19(weights, dtype="float64", device=backend)
+    loss2, dx2 = Objective(vgg, content, [style, style], settings)(x)
+    assert loss2 == pytest.approx(loss, rel=1e-10)
+    assert isinstance(dx2, np.ndarray)
+    np.testing.assert_allclose(dx2, dx, rtol=0, atol=1e-10 * np.abs(dx).max())
+
+
+def test_bad_pictures(weights, content, style):
+    with pytest.raises(UsageError, match="no style picture"):
+        Objective(VGG19(weights), content, [], Settings())
+    objective = Objective(VGG19(weights), content, [style], Settings(style_layers="relu1_1"))
+    with pytest.raises(UsageError, match=r"shape \(48, 71, 3\), the content has \(48, 72, 3\)"):
+        objective(content[:, 1:].astype(float))

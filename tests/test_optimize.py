@@ -1,0 +1,138 @@
+"""The minimisers: they reach minima, report, stop, and always give back the best point seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from minimal_nst.errors import RunError, UsageError
+from minimal_nst.optimize import minimize
+
+METHODS = ("lbfgs", "adam")
+
+
+def quadratic(x):
+    scale = np.arange(1.0, x.size + 1).reshape(x.shape)
+    return float((scale * (x - 3) ** 2).sum()), 2 * scale * (x - 3)
+
+
+def rosenbrock(x):
+    a, b = x
+    loss = (1 - a) ** 2 + 100 * (b - a * a) ** 2
+    return float(loss), np.array([-2 * (1 - a) - 400 * a * (b - a * a), 200 * (b - a * a)])
+
+
+@pytest.mark.parametrize(("method", "iterations"), [("lbfgs", 40), ("adam", 1500)])
+def test_reaches_the_minimum_of_a_quadratic(method, iterations):
+    end = minimize(quadratic, np.zeros((2, 3)), method, iterations, learning_rate=0.1)
+    np.testing.assert_allclose(end.x, 3, atol=1e-4)
+    assert end.x.shape == (2, 3)
+    assert end.loss == quadratic(end.x)[0] == min(end.losses)
+
+
+def test_lbfgs_reaches_rosenbrocks_minimum_and_says_so():
+    end = minimize(rosenbrock, np.array([-1.2, 1.0]), "lbfgs", 200)
+    np.testing.assert_allclose(end.x, 1, atol=1e-6)
+    assert end.iterations < 60
+    assert end.stopped_because.startswith(("a minimum is reached", "the line search"))
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_lbfgs_does_not_depend_on_the_scale_of_the_loss(scale):
+    """SciPy's own tolerances would stop the small one at once."""
+    end = minimize(lambda x: tuple(scale * v for v in rosenbrock(x)), np.array([-1.2, 1.0]))
+    np.testing.assert_allclose(end.x, 1, atol=1e-4)
+
+
+def test_adam_takes_the_steps_of_the_paper():
+    """The first step is the learning rate against the sign of g; the second by the equations."""
+    seen = []
+
+    def f(x):
+        seen.append(x.copy())
+        return quadratic(x)
+
+    minimize(f, np.array([0.0, 9.0]), "adam", 2, learning_rate=0.5)
+    np.testing.assert_allclose(seen[1], [0.5, 8.5], atol=1e-7)
+    g = [quadratic(x)[1] for x in seen]
+    m = (0.9 * 0.1 * g[0] + 0.1 * g[1]) / (1 - 0.9**2)
+    v = (0.999 * 0.001 * g[0] ** 2 + 0.001 * g[1] ** 2) / (1 - 0.999**2)
+    np.testing.assert_allclose(seen[2], seen[1] - 0.5 * m / (np.sqrt(v) + 1e-8), rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_progress_is_reported_and_the_number_of_iterations_kept(method):
+    told = []
+    end = minimize(quadratic, np.zeros(50), method, 7, 0.1, told.append)
+    assert [p.iteration for p in told] == list(range(1, 8))
+    assert all(p.iterations == 7 for p in told)
+    assert end.iterations == 7
+    assert end.evaluations == len(end.losses) >= 8
+    assert end.stopped_because == "all 7 iterations are done"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_callback_can_stop(method):
+    end = minimize(quadratic, np.zeros(50), method, 100, 0.1, lambda p: p.iteration == 3)
+    assert end.iterations == 3
+    assert "callback" in end.stopped_because
+
+
+def failing_after(calls, failure):
+    count = 0
+
+    def f(x):
+        nonlocal count
+        count += 1
+        return failure(x) if count > calls else quadratic(x)
+
+    return f
+
+
+def interrupt(x):
+    raise KeyboardInterrupt
+
+
+FAILURES = {
+    "the loss is nan": lambda x: (np.nan, np.zeros_like(x)),
+    "the loss is inf": lambda x: (np.inf, np.zeros_like(x)),
+    "the gradient is not finite": lambda x: (0.0, np.full_like(x, np.nan)),
+    "it was interrupted": interrupt,
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("reason", FAILURES)
+def test_failure_ends_at_once_with_the_best_so_far(method, reason):
+    f = failing_after(5, FAILURES[reason])
+    end = minimize(f, np.zeros(50), method, 100, 0.1)
+    assert reason in end.stopped_because
+    assert end.evaluations <= 6
+    assert end.loss == quadratic(end.x)[0] == min(loss for loss in end.losses[:5])
+    assert (end.interruption is not None) == (reason == "it was interrupted")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_to_start_from(method):
+    with pytest.raises(RunError, match="nothing to start from: the loss is nan at evaluation 1"):
+        minimize(failing_after(0, FAILURES["the loss is nan"]), np.zeros(5), method)
+    with pytest.raises(KeyboardInterrupt):
+        minimize(failing_after(0, interrupt), np.zeros(5), method)
+
+
+def test_best_is_kept_although_adam_overshoots():
+    end = minimize(quadratic, np.array([2.9]), "adam", 20, learning_rate=1.0)
+    assert end.loss == min(end.losses) < end.losses[-1]
+    assert end.loss == quadratic(end.x)[0]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_start_is_not_modified(method):
+    x0 = np.zeros(5)
+    x0.flags.writeable = False
+    minimize(quadratic, x0, method, 3, 0.1)
+    assert not x0.any()
+
+
+def test_unknown_method():
+    with pytest.raises(UsageError, match="'sgd'; it can be lbfgs, adam"):
+        minimize(quadratic, np.zeros(2), "sgd")

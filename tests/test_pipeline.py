@@ -1,0 +1,101 @@
+"""End to end: a painting comes out, better than its start, the same each time."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import minimal_nst as nst
+import numpy as np
+import pytest
+from minimal_nst.errors import FileError, RunError, UsageError
+from minimal_nst.pipeline import NOISE, initial_picture
+from minimal_nst.vgg import preprocess
+from PIL import Image
+
+SMALL = nst.Settings(size=64, iterations=12)
+
+FALLS_BELOW = {"gatys": 0.1, "course": 0.4, "cysmith": 0.15}
+"""Loss after 12 iterations over the loss at the start, at most."""
+
+
+@pytest.mark.parametrize("preset", nst.PRESETS)
+def test_loss_falls(preset, content, style):
+    settings = nst.Settings.preset(preset, size=64, iterations=12)
+    painting = nst.stylize(content, style, settings)
+    assert painting.image.shape == (43, 64, 3)
+    assert painting.image.dtype == np.uint8
+    assert painting.image.std() > 10
+    assert painting.iterations == 12
+    assert painting.evaluations == len(painting.losses)
+    assert painting.loss == min(painting.losses) < FALLS_BELOW[preset] * painting.losses[0]
+    assert painting.stopped_because == "all 12 iterations are done"
+
+
+def test_the_returned_image_has_the_returned_loss(content, style, weights):
+    """Up to rounding and clipping to 0..255, both small at this stage."""
+    settings = dataclasses.replace(SMALL, iterations=3)
+    painting = nst.stylize(content, style, settings)
+    small = nst.stylize(content, style, dataclasses.replace(settings, iterations=1))
+    from minimal_nst import images
+
+    objective = nst.Objective(
+        nst.VGG19(weights), images.load(content, 64), [images.load(style, 64)], settings
+    )
+    assert objective(painting.image.astype(float))[0] == pytest.approx(painting.loss, rel=0.1)
+    assert painting.loss < small.loss
+
+
+def test_same_seed_same_picture(content, style):
+    noisy = dataclasses.replace(SMALL, iterations=3, noise_ratio=0.5)
+    first, second = nst.stylize(content, style, noisy), nst.stylize(content, style, noisy)
+    assert (first.image == second.image).all()
+    assert first.losses == second.losses
+    other = nst.stylize(content, style, dataclasses.replace(noisy, seed=1))
+    assert (first.image != other.image).any()
+
+
+def test_starts(content, tmp_path):
+    """Content, noise, a picture of another size, and their mixtures."""
+    x = preprocess(content)
+    noise = initial_picture(content, nst.Settings(init="noise"))
+    assert (initial_picture(content, nst.Settings()) == x).all()
+    assert noise.shape == x.shape
+    assert -NOISE <= noise.min() < -0.9 * NOISE < 0.9 * NOISE < noise.max() <= NOISE
+    mixed = initial_picture(content, nst.Settings(noise_ratio=0.25))
+    np.testing.assert_allclose(mixed, 0.25 * noise + 0.75 * x)
+    Image.new("RGB", (99, 33), (255, 0, 9)).save(tmp_path / "start.png")
+    start = initial_picture(content, nst.Settings(init=str(tmp_path / "start.png")))
+    np.testing.assert_allclose(start, np.broadcast_to(preprocess(np.array((255, 0, 9))), x.shape))
+    with pytest.raises(FileError, match="no such picture"):
+        initial_picture(content, nst.Settings(init="nowhere.png"))
+
+
+def test_sizes_of_content_and_style_are_independent(content, style):
+    seen = []
+    settings = dataclasses.replace(SMALL, size=33, style_size=81, iterations=1)
+    painting = nst.stylize(content, [style, style], settings, seen.append)
+    assert painting.image.shape == (22, 33, 3)
+    assert seen[0].iterations == 1
+
+
+def test_callback_stops(content, style):
+    painting = nst.stylize(content, style, SMALL, lambda progress: progress.iteration == 2)
+    assert painting.iterations == 2
+
+
+def test_smallest_and_oddest_pictures(rng):
+    tiny = rng.integers(0, 256, (16, 16, 3)).astype("uint8")
+    grey = rng.integers(0, 256, (37, 19)).astype("uint8")
+    for a, b in ((tiny, grey), (grey, tiny)):
+        settings = nst.Settings(size=max(a.shape), style_size=max(b.shape), iterations=1)
+        assert nst.stylize(a, b, settings).image.shape[:2] == a.shape[:2]
+
+
+def test_a_loss_that_is_not_finite(content, style):
+    with pytest.raises(RunError, match="nothing to start from: the loss is (inf|nan)"):
+        nst.stylize(content, style, dataclasses.replace(SMALL, style_weight=1e308))
+
+
+def test_no_style():
+    with pytest.raises(UsageError, match="no style picture"):
+        nst.stylize(np.zeros((16, 16, 3)), [], SMALL)

@@ -1,0 +1,64 @@
+"""Against PyTorch, live: features at every tap, loss and gradient of every preset's objective."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from minimal_nst import PRESETS, VGG19, Objective, Settings, images
+from minimal_nst.architecture import LAYERS
+
+from conftest import EXAMPLES
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed; test_golden has its values")
+import reference
+
+PAIRS = {
+    "neuschwanstein": ("neuschwanstein.webp", "vangogh_starry_night_cropped.jpg"),
+    "astronaut": ("astronaut.png", "vangogh_church_at_auvers.webp"),
+}
+
+
+@pytest.fixture(scope="module", params=PAIRS)
+def pictures(request):
+    """Two real pictures of one odd size, and an image between them."""
+    content, style = PAIRS[request.param]
+    content = images.resize(images.load(EXAMPLES / "content" / content), 95, 71)
+    style = images.resize(images.load(EXAMPLES / "style" / style), 95, 71)
+    return content, style, 0.7 * content + 0.3 * style
+
+
+def distance(a, b):
+    return np.linalg.norm(a - b) / np.linalg.norm(b)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 1e-5)])
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+def test_features_at_every_tap(weights, pictures, pooling, dtype, tolerance):
+    image = pictures[2]
+    ours = VGG19(weights, pooling, dtype=dtype).features(image, LAYERS)
+    theirs = reference.Vgg(weights, pooling, torch.float64)(torch.tensor(image))
+    for tap in LAYERS:
+        assert distance(ours[tap], theirs[tap].permute(1, 2, 0).numpy()) < tolerance, tap
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 1e-3)])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_objective(weights, pictures, preset, dtype, tolerance):
+    content, style, image = pictures
+    settings = Settings.preset(preset, dtype=dtype)
+    vgg = VGG19(weights, settings.pooling, dtype=dtype)
+    loss, dx = Objective(vgg, content, [style], settings)(image)
+    their_loss, their_dx = reference.objective(preset, weights, content, style, image)
+    assert loss == pytest.approx(their_loss, rel=tolerance / 10)
+    assert distance(dx, their_dx) < tolerance
+
+
+def test_style_of_another_size(weights, pictures):
+    """The programs that divide Gram matrices by the number of positions do what ours does."""
+    content, style, image = pictures
+    style = np.ascontiguousarray(style[:50, :60])
+    vgg = VGG19(weights, dtype="float64")
+    loss, dx = Objective(vgg, content, [style], Settings())(image)
+    their_loss, their_dx = reference.objective("gatys", weights, content, style, image)
+    assert loss == pytest.approx(their_loss, rel=1e-9)
+    assert distance(dx, their_dx) < 1e-9

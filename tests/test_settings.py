@@ -1,0 +1,67 @@
+"""Settings and presets: defaults, limits, and one clear line for what is outside of them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from minimal_nst import PRESETS, Settings
+from minimal_nst.errors import UsageError
+from minimal_nst.settings import parse_layers
+
+
+def test_the_defaults_are_the_first_preset():
+    assert Settings.preset(next(iter(PRESETS))) == Settings()
+
+
+def test_a_preset_can_be_refined_and_replaced():
+    course = Settings.preset("course", iterations=5)
+    assert (course.optimizer, course.iterations) == ("adam", 5)
+    assert dataclasses.replace(course, seed=3).seed == 3
+
+
+def test_layers():
+    expected = (("relu1_1", 1.0), ("relu4_2", 0.5))
+    assert parse_layers("relu1_1, block4_conv2:.5") == expected
+    assert parse_layers(["relu1_1", "relu4_2:0.5"]) == expected
+    assert parse_layers(expected) == expected
+    assert parse_layers("") == ()
+
+
+WRONG = {
+    "size is 15; it must be a whole number, 16 or more": {"size": 15},
+    "size is 99.5; it must be a whole number": {"size": 99.5},
+    "style_size is 2;": {"style_size": 2},
+    "iterations is 0; it must be a whole number, 1 or more": {"iterations": 0},
+    "seed is -1;": {"seed": -1},
+    "learning_rate is 0; it must be above 0": {"learning_rate": 0},
+    "learning_rate is inf;": {"learning_rate": float("inf")},
+    "tv_weight is nan;": {"tv_weight": float("nan")},
+    "style_weight is -1; it must be 0 or more": {"style_weight": -1},
+    "content_weight is many; it must be 0 or more": {"content_weight": "many"},
+    "noise_ratio is 1.5; it must be between 0 and 1": {"noise_ratio": 1.5},
+    "pooling is 'l2'; it can be max, avg": {"pooling": "l2"},
+    "no layer 'relu9_1'; did you mean": {"style_layers": "relu9_1"},
+    "layer relu1_1 is named twice": {"style_layers": "relu1_1,block1_conv1"},
+    "layer relu1_1 has the weight 'x', not a number": {"style_layers": "relu1_1:x"},
+    "layer relu1_1 has the weight -1; it must be 0 or more": {"style_layers": "relu1_1:-1"},
+    "nothing to paint": {"content_weight": 0, "style_weight": 0},
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_wrong_values(message):
+    with pytest.raises(UsageError) as error:
+        Settings(**WRONG[message])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_nothing_to_paint_without_layers_either():
+    with pytest.raises(UsageError, match="nothing to paint"):
+        Settings(content_layers="", style_layers="relu1_1:0")
+
+
+def test_unknown_preset():
+    with pytest.raises(UsageError, match="no preset 'monet'; there are gatys, course, cysmith"):
+        Settings.preset("monet")

@@ -1,0 +1,112 @@
+"""The rules of the design, read from the imports: what each module may know."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from pathlib import Path
+
+import minimal_nst
+import pytest
+from minimal_nst.cli import build_parser
+
+PACKAGE = Path(minimal_nst.__file__).parent
+LEAVES = {"errors", "architecture", "resources"}  # pure Python, free to all
+
+MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
+    "errors": (set(), set()),
+    "architecture": ({"errors"}, set()),
+    "resources": (set(), set()),
+    "backend": ({"errors"}, {"numpy", "cupy"}),
+    "layers": ({"backend"}, set()),
+    "losses": ({"backend"}, set()),
+    "engine": ({"backend", "layers"}, set()),
+    "weights": (LEAVES, {"numpy", "h5py"}),
+    "vgg": ({*LEAVES, "backend", "engine", "weights"}, {"numpy"}),
+    "settings": ({"errors", "architecture"}, set()),
+    "objective": ({*LEAVES, "backend", "vgg", "losses", "settings"}, {"numpy"}),
+    "optimize": ({"errors"}, {"numpy", "scipy"}),
+    "images": ({"errors", "settings"}, {"numpy", "PIL"}),
+    "pipeline": (
+        {"images", "objective", "optimize", "settings", "vgg", "weights"},
+        {"numpy"},
+    ),
+    "gradcheck": (set(), {"numpy"}),
+}
+
+
+def imports(path: Path) -> tuple[set[str], set[str]]:
+    """(names within the package, top-level names of others) that a file imports anywhere."""
+    inside, outside = set(), set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            inside |= {name.partition(".")[0] for name in names}
+        elif isinstance(node, ast.ImportFrom):
+            outside.add(node.module.partition(".")[0])
+        elif isinstance(node, ast.Import):
+            outside |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func):
+            outside |= {arg.value for arg in node.args if isinstance(arg, ast.Constant)}
+    return inside, outside - set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("name", MAY_IMPORT)
+def test_module_knows_only_what_it_may(name):
+    inside, outside = imports(PACKAGE / f"{name}.py")
+    assert inside <= MAY_IMPORT[name][0]
+    assert outside <= MAY_IMPORT[name][1]
+
+
+def test_every_module_has_its_rule():
+    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
+    assert modules == set(MAY_IMPORT)
+
+
+def test_only_the_command_line_prints_or_parses():
+    for path in PACKAGE.glob("*.py"):
+        calls = {
+            ast.unparse(node.func)
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call)
+        }
+        assert "print" not in calls, path
+        assert "argparse" not in path.read_text(), path
+
+
+def test_help_needs_no_numpy():
+    """What makes --help start at once."""
+    import subprocess
+
+    code = (
+        "import sys; from minimal_nst.cli import build_parser; build_parser().format_help(); "
+        "print(sorted({'numpy', 'scipy', 'PIL', 'h5py', 'tqdm'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+    assert "stylize" in build_parser().format_help()
+
+
+def test_public_functions_have_numpydoc_sections():
+    """Each public function with arguments says what they and its result are."""
+    for name in sorted(MAY_IMPORT):
+        module = __import__(f"minimal_nst.{name}", fromlist=["_"])
+        for attribute, thing in vars(module).items():
+            if attribute.startswith("_") or getattr(thing, "__module__", "") != module.__name__:
+                continue
+            if not (inspect.isfunction(thing) or inspect.isclass(thing)):
+                continue
+            assert thing.__doc__, f"{name}.{attribute}"
+            brief = len(inspect.getsource(thing).splitlines()) < 16
+            if inspect.isfunction(thing) and not brief:
+                assert "Parameters\n" in thing.__doc__, f"{name}.{attribute}"
+
+
+def test_public_names():
+    for name in minimal_nst.__all__:
+        assert getattr(minimal_nst, name) is not None
+        assert not inspect.ismodule(getattr(minimal_nst, name))
+    assert set(minimal_nst.__all__) <= set(dir(minimal_nst))
+    with pytest.raises(AttributeError, match="no attribute 'paint'"):
+        _ = minimal_nst.paint

@@ -1,0 +1,140 @@
+"""The network: taps, names, depth, injection of gradients, dtypes, devices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from minimal_nst import VGG19
+from minimal_nst.architecture import CONVOLUTIONS, LAYERS, canonical
+from minimal_nst.backend import Backend
+from minimal_nst.errors import UsageError
+from minimal_nst.vgg import deprocess, preprocess
+
+import strict
+
+
+def test_architecture_is_vgg19():
+    assert len(CONVOLUTIONS) == 16
+    assert len(LAYERS) == 16 * 2 + 5
+    assert sum(9 * i * o + o for i, o in CONVOLUTIONS.values()) == 20_024_384  # Keras' count
+    assert LAYERS[:5] == ["conv1_1", "relu1_1", "conv1_2", "relu1_2", "pool1"]
+    assert LAYERS[-2:] == ["relu5_4", "pool5"]
+
+
+def test_names():
+    assert canonical("block4_conv2") == "relu4_2"
+    assert canonical("block4_pool") == "pool4"
+    assert canonical(" conv3_4 ") == "conv3_4"
+    with pytest.raises(UsageError, match="'relu4_5'; did you mean relu4_"):
+        canonical("relu4_5")
+    with pytest.raises(UsageError, match="conv1_1, relu4_2, pool3"):
+        canonical("fc7")
+
+
+def test_preprocessing_is_bgr_minus_mean_and_back():
+    red = np.array([[[255, 0, 0]]], dtype="uint8")
+    np.testing.assert_allclose(preprocess(red)[0, 0], [-103.939, -116.779, 255 - 123.68])
+    np.testing.assert_allclose(deprocess(preprocess(red)), red, atol=1e-12)
+
+
+def test_taps_have_their_shapes_and_keras_names_have_the_relu_inside(weights, content):
+    vgg = VGG19(weights)
+    taps = ["conv1_1", "block1_conv1", "relu1_1", "pool1", "block3_conv2", "pool5"]
+    features = vgg.features(content, taps)
+    assert list(features) == taps
+    H, W, _ = content.shape
+    shapes = {tap: array.shape for tap, array in features.items()}
+    assert shapes["conv1_1"] == (H, W, 64)
+    assert shapes["pool1"] == (H // 2, W // 2, 64)
+    assert shapes["block3_conv2"] == (H // 4, W // 4, 256)
+    assert shapes["pool5"] == (H // 32, W // 32, 512)
+    assert features["conv1_1"].min() < 0
+    assert (features["block1_conv1"] == features["relu1_1"]).all()
+    assert (features["relu1_1"] == np.maximum(features["conv1_1"], 0)).all()
+
+
+def test_computes_no_deeper_than_the_deepest_tap(weights, content):
+    vgg = VGG19(weights)
+    _, tape = vgg.forward(preprocess(content).astype("float32"), ["pool1", "relu1_1"])
+    assert [layer for layer, _ in tape] == LAYERS[:5]
+    assert set(vgg._on_device) == {"conv1_1", "conv1_2"}
+
+
+def test_only_the_injected_taps_contribute_and_gradients_add(weights, content, rng):
+    """The backward pass is linear in what is injected: two taps at once, or one by one."""
+    vgg = VGG19(weights, dtype="float64")
+    taps = ["relu1_2", "conv2_1", "pool2"]
+    features, tape = vgg.forward(preprocess(content), taps)
+    gradients = {tap: rng.standard_normal(features[tap].shape) for tap in taps}
+    for gradient in gradients.values():
+        gradient.flags.writeable = False
+    together = vgg.backward(tape, gradients)
+    one_by_one = sum(vgg.backward(tape, {tap: gradient}) for tap, gradient in gradients.items())
+    np.testing.assert_allclose(together, one_by_one, rtol=0, atol=1e-9 * abs(together).max())
+
+
+def test_average_pooling_differs_from_maximum(weights, content):
+    high, mean = (
+        VGG19(weights, pooling=p).features(content, ["pool1", "relu1_2"]) for p in ("max", "avg")
+    )
+    assert (high["relu1_2"] == mean["relu1_2"]).all()
+    assert (high["pool1"] >= mean["pool1"]).all()
+    assert high["pool1"].mean() > 1.05 * mean["pool1"].mean()
+
+
+def test_float32_agrees_with_float64(weights, content, rng):
+    single, double = (VGG19(weights, dtype=dtype) for dtype in ("float32", "float64"))
+    x, tap = preprocess(content), "relu5_1"
+    features, tape = double.forward(x, [tap])
+    features32, tape32 = single.forward(x.astype("float32"), [tap])
+    dy = rng.standard_normal(features[tap].shape)
+    dx, dx32 = double.backward(tape, {tap: dy}), single.backward(tape32, {tap: dy.astype("f4")})
+    assert features32[tap].dtype == dx32.dtype == np.float32
+    for a, b in ((features32[tap], features[tap]), (dx32, dx)):
+        assert np.linalg.norm(a - b) < 1e-4 * np.linalg.norm(b)
+
+
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+def test_same_on_every_device(backend: Backend, weights, content, pooling, rng):
+    here = VGG19(weights, pooling, dtype="float64")
+    there = VGG19(weights, pooling, dtype="float64", device=backend)
+    x = preprocess(content)
+    taps = ["relu1_1", "conv3_1", "pool3"]
+    features, tape = here.forward(x, taps)
+    on_device, device_tape = there.forward(backend.upload(x, "float64"), taps)
+    gradients = {tap: rng.standard_normal(features[tap].shape) for tap in taps}
+    uploaded = {tap: backend.upload(g, "float64") for tap, g in gradients.items()}
+    dx, device_dx = here.backward(tape, gradients), there.backward(device_tape, uploaded)
+    for mine, theirs in [*((features[t], on_device[t]) for t in taps), (dx, device_dx)]:
+        assert type(theirs) is type(backend.upload(x, "float64"))
+        scale = np.abs(mine).max()
+        np.testing.assert_allclose(backend.download(theirs), mine, rtol=0, atol=1e-10 * scale)
+
+
+def test_the_stand_in_is_strict(rng):
+    """Otherwise the tests on it would prove nothing: everything that CuPy refuses, it refuses."""
+    host = rng.standard_normal((3, 3))
+    device = strict.BACKEND.upload(host, "float64")
+    offences = [
+        lambda: device + host,
+        lambda: host + device,
+        lambda: host @ device,
+        lambda: device * np.float64(2),
+        lambda: np.exp(device),
+        lambda: np.sum(device),
+        lambda: np.asarray(device),
+        lambda: np.concatenate([device, device]),
+        lambda: device.__setitem__(0, host[0]),
+        lambda: strict.where(host > 0, device, 0),
+    ]
+    for offence in offences:
+        with pytest.raises(TypeError):
+            offence()
+
+
+def test_bad_arguments(weights):
+    for wrong in ({"pooling": "l2"}, {"dtype": "float16"}, {"conv": "fft"}, {"device": "tpu"}):
+        with pytest.raises(UsageError, match=next(iter(wrong.values()))):
+            VGG19(weights, **wrong)
+    with pytest.raises(UsageError, match="16x20 pixels is too small for pool5"):
+        VGG19(weights).features(np.zeros((20, 16, 3)), ["pool5"])

@@ -13,6 +13,8 @@ import pytest
 from minimal_nst import PRESETS, VGG19, Objective, Settings
 from minimal_nst.architecture import LAYERS
 
+from conftest import projections
+
 HERE = Path(__file__).parent
 GOLDEN = json.loads((HERE / "golden.json").read_text())
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from .errors import UsageError
@@ -68,6 +69,6 @@ def canonical(tap: str) -> str:
     return name
 
 
-def depth_of(taps: list[str]) -> int:
+def depth_of(taps: Iterable[str]) -> int:
     """Return how many of `LAYERS` must be computed to reach the deepest of `taps`."""
     return max(LAYERS.index(tap) for tap in taps) + 1

@@ -1,4 +1,4 @@
-"""The array module: NumPy on a CPU, CuPy on a GPU. The only file that names CuPy.
+"""The array module: NumPy on a CPU, CuPy on a GPU; and threads. The only file that names CuPy.
 
 The layers and losses never choose: they ask an array which module it belongs to
 (`array_module`) and compute there. What crosses from host to device goes through a `Backend`.
@@ -13,11 +13,16 @@ Glossary::
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from .errors import UsageError
 
@@ -123,3 +128,42 @@ def _connect_to_gpu(number: int) -> Backend:
     if float((x @ x + x).sum()) != 12.0:
         raise UsageError("the GPU computes 1 + 1 wrongly")
     return Backend(cupy, f"cuda:{number}")
+
+
+class Workers:
+    """Threads that share out work, each with BLAS to itself.
+
+    NumPy's functions let other threads run while they compute, but use one thread each; BLAS
+    would use all of them for every product. So while these threads work, BLAS is limited to one
+    thread; afterwards it is as it was.
+
+    Parameters
+    ----------
+    threads : int, optional
+        By default $OMP_NUM_THREADS, or else as many as the process may use.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        if threads is None:
+            wanted = os.environ.get("OMP_NUM_THREADS", "")
+            threads = int(wanted) if wanted.isdecimal() and int(wanted) else available_processors()
+        self.threads = threads
+        self._pool = ThreadPoolExecutor(threads)
+        self._blas = ThreadpoolController()
+
+    def run(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+        """Call `function` with each of `items`; return the results in their order.
+
+        Each call sees the caller's context, in which NumPy keeps its `errstate`.
+        """
+        items = list(items)
+        contexts = [copy_context() for _ in items]
+        with self._blas.limit(limits=1, user_api="blas"):
+            return list(self._pool.map(lambda c, item: c.run(function, item), contexts, items))
+
+
+def available_processors() -> int:
+    """Return the number of processors that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

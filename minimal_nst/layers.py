@@ -152,7 +152,7 @@ def relu_backward(dy: Array, mask: Array) -> Array:
     return dy * mask
 
 
-def _quarters(x: Array) -> list[Array]:
+def quarters(x: Array) -> list[Array]:
     """Views of x at the four places of the 2x2 windows, row by row; an odd rest is left out."""
     h, w = x.shape[0] // 2, x.shape[1] // 2
     return [x[i : 2 * h : 2, j : 2 * w : 2] for i in (0, 1) for j in (0, 1)]
@@ -172,7 +172,7 @@ def max_pool_forward(x: Array) -> tuple[Array, Array]:
         Which of the four (row by row) was the maximum; among equals the first.
     """
     xp = array_module(x)
-    first, *others = _quarters(x)
+    first, *others = quarters(x)
     y, winners = first, xp.zeros(first.shape, dtype="uint8")
     for k, quarter in enumerate(others, start=1):
         larger = quarter.real > y.real
@@ -195,7 +195,7 @@ def max_pool_backward(dy: Array, winners: Array, shape: tuple[int, int, int]) ->
     (H, W, C) array
     """
     dx = array_module(dy).zeros(shape, dtype=dy.dtype)
-    for k, quarter in enumerate(_quarters(dx)):
+    for k, quarter in enumerate(quarters(dx)):
         quarter[...] = dy * (winners == k)
     return dx
 
@@ -216,7 +216,7 @@ def avg_pool_forward(x: Array) -> Array:
     Gatys et al. (2016), section 2: "replacing the maximum pooling operation by average pooling
     yields slightly more appealing results".
     """
-    a, b, c, d = _quarters(x)
+    a, b, c, d = quarters(x)
     return (a + b + c + d) / 4
 
 
@@ -233,6 +233,6 @@ def avg_pool_backward(dy: Array, shape: tuple[int, int, int]) -> Array:
     (H, W, C) array
     """
     dx = array_module(dy).zeros(shape, dtype=dy.dtype)
-    for quarter in _quarters(dx):
+    for quarter in quarters(dx):
         quarter[...] = dy / 4
     return dx

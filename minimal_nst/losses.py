@@ -9,17 +9,23 @@ Glossary::
     G, A    (N, N) Gram matrices of the generated and of the style picture
     dF      dL/dF, of the shape of F
 
+Each loss takes the weight that it has in the objective, so that scaling costs nothing, and
+`style_loss` takes the function by which matrices are multiplied, so that it can be a faster one.
 Losses are summed in float64 (or complex128) whatever the features' dtype, and are Python numbers.
 """
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from typing import Any
 
 from .backend import Array, array_module
 
+Product = Callable[[Array, Array], Array]
 
-def content_loss(F: Array, P: Array) -> tuple[Any, Array]:
+
+def content_loss(F: Array, P: Array, weight: float = 1.0) -> tuple[Any, Array]:
     r"""Half the squared distance between two feature maps, and its gradient.
 
     .. math:: E = \tfrac12 \sum_{ij} (F_{ij} - P_{ij})^2, \qquad
@@ -31,6 +37,8 @@ def content_loss(F: Array, P: Array) -> tuple[Any, Array]:
         Features of the generated picture.
     P : (M, N) array
         Features of the content picture.
+    weight : float
+        Factor of both results.
 
     Returns
     -------
@@ -42,10 +50,10 @@ def content_loss(F: Array, P: Array) -> tuple[Any, Array]:
     Gatys et al. (2016), eqs. 1 and 2.
     """
     D = F - P
-    return _sum(D * D) / 2, D
+    return weight * _sum(D * D) / 2, weight * D
 
 
-def gram_matrix(F: Array) -> Array:
+def gram_matrix(F: Array, matmul: Product = operator.matmul) -> Array:
     r"""Correlations between the channels, summed over all positions.
 
     .. math:: G_{ij} = \sum_m F_{mi} F_{mj}
@@ -54,6 +62,8 @@ def gram_matrix(F: Array) -> Array:
     ----------
     F : (M, N) array
         Features, one row per position.
+    matmul : callable
+        Multiplies two matrices.
 
     Returns
     -------
@@ -63,10 +73,12 @@ def gram_matrix(F: Array) -> Array:
     ----------
     Gatys et al. (2016), eq. 3.
     """
-    return F.T @ F
+    return matmul(F.T, F)
 
 
-def style_loss(F: Array, A: Array) -> tuple[Any, Array]:
+def style_loss(
+    F: Array, A: Array, weight: float = 1.0, matmul: Product = operator.matmul
+) -> tuple[Any, Array]:
     r"""Squared distance between two Gram matrices, and its gradient.
 
     .. math:: E = \frac{1}{4 N^2 M^2} \sum_{ij} (G_{ij} - A_{ij})^2, \qquad
@@ -79,6 +91,10 @@ def style_loss(F: Array, A: Array) -> tuple[Any, Array]:
     A : (N, N) array
         Gram matrix of the style picture at the same layer. It is symmetric. Where the style
         picture has another number of positions M', A is its Gram matrix times M / M'.
+    weight : float
+        Factor of both results.
+    matmul : callable
+        Multiplies two matrices.
 
     Returns
     -------
@@ -90,11 +106,12 @@ def style_loss(F: Array, A: Array) -> tuple[Any, Array]:
     Gatys et al. (2016), eqs. 4 and 6.
     """
     M, N = F.shape
-    D = gram_matrix(F) - A
-    return _sum(D * D) / (4 * N**2 * M**2), F @ (D / (N**2 * M**2))
+    D = gram_matrix(F, matmul) - A
+    scale = weight / (N**2 * M**2)
+    return scale * _sum(D * D) / 4, matmul(F, scale * D)
 
 
-def total_variation(x: Array) -> tuple[Any, Array]:
+def total_variation(x: Array, weight: float = 1.0) -> tuple[Any, Array]:
     r"""Squared differences between neighbouring pixels, and their gradient.
 
     .. math:: E = \sum_{hwc} (x_{h+1,w,c} - x_{hwc})^2 + (x_{h,w+1,c} - x_{hwc})^2
@@ -103,6 +120,8 @@ def total_variation(x: Array) -> tuple[Any, Array]:
     ----------
     x : (H, W, C) array
         The picture.
+    weight : float
+        Factor of both results.
 
     Returns
     -------
@@ -116,11 +135,11 @@ def total_variation(x: Array) -> tuple[Any, Array]:
     down = x[1:] - x[:-1]
     right = x[:, 1:] - x[:, :-1]
     dx = array_module(x).zeros_like(x)
-    dx[1:] += 2 * down
-    dx[:-1] -= 2 * down
-    dx[:, 1:] += 2 * right
-    dx[:, :-1] -= 2 * right
-    return _sum(down * down) + _sum(right * right), dx
+    dx[1:] += 2 * weight * down
+    dx[:-1] -= 2 * weight * down
+    dx[:, 1:] += 2 * weight * right
+    dx[:, :-1] -= 2 * weight * right
+    return weight * (_sum(down * down) + _sum(right * right)), dx
 
 
 def _sum(x: Array) -> Any:

@@ -77,7 +77,7 @@ class Objective:
         for style in styles:
             for tap, features in vgg.features(style, self._style_weights).items():
                 F = as_matrix(features)
-                per_position = gram_matrix(F) / (F.shape[0] * len(styles))
+                per_position = gram_matrix(F, vgg.engine.matmul) / (F.shape[0] * len(styles))
                 self._grams[tap] = self._grams.get(tap, 0) + per_position
 
     def __call__(self, image: np.ndarray) -> tuple[Any, np.ndarray]:
@@ -112,9 +112,8 @@ class Objective:
             gradients[tap] = gradients[tap] + gradient if tap in gradients else gradient
         dx = self.vgg.backward(tape, gradients)
         if self.settings.tv_weight:
-            loss, dTV = total_variation(image)
-            self.terms["tv"] = self.settings.tv_weight * loss
-            dx = dx + self.settings.tv_weight * dTV
+            self.terms["tv"], dTV = total_variation(image, self.settings.tv_weight)
+            dx = dx + dTV
         return sum(self.terms.values()), backend.download(dx)
 
     def _content(self, features: dict[str, Array]) -> Iterator[Term]:
@@ -122,8 +121,7 @@ class Objective:
         for tap, weight in self._content_weights.items():
             F = as_matrix(features[tap])
             scale = weight if self.settings.content_form == "paper" else weight * 2 / F.size
-            loss, dF = content_loss(F, self._contents[tap])
-            yield "content", tap, scale * loss, scale * dF
+            yield "content", tap, *content_loss(F, self._contents[tap], scale)
 
     def _style(self, features: dict[str, Array]) -> Iterator[Term]:
         """The style terms: the paper's E, or the mean of squares of Gram/(M N), which is 4E/N^2."""
@@ -131,8 +129,8 @@ class Objective:
             F = as_matrix(features[tap])
             M, N = F.shape
             scale = weight if self.settings.style_form == "paper" else weight * 4 / N**2
-            loss, dF = style_loss(F, self._grams[tap] * M)
-            yield "style", tap, scale * loss, scale * dF
+            A = self._grams[tap] * M
+            yield "style", tap, *style_loss(F, A, scale, self.vgg.engine.matmul)
 
 
 def as_matrix(features: Array) -> Array:

@@ -86,7 +86,14 @@ def stylize(
     style_images = [images.load(picture, style_size) for picture in pictures]
     start = initial_picture(content_image, settings)
     weights = load_weights(settings.weights)
-    vgg = VGG19(weights, settings.pooling, settings.conv, settings.dtype, settings.device)
+    vgg = VGG19(
+        weights,
+        settings.pooling,
+        settings.conv,
+        settings.dtype,
+        settings.device,
+        settings.threads,
+    )
     objective = Objective(vgg, content_image, style_images, settings)
     end = minimize(
         objective.evaluate,

@@ -116,7 +116,12 @@ class Settings:
     )
     seed: int = option(0, "seed of the noise", least=0)
     weights: str | None = option(None, "VGG-19 weight file [embedded]")
-    conv: str = option("im2col", "how convolutions are computed", choices=("im2col",))
+    conv: str = option(
+        "winograd",
+        "convolutions: fast, or as the textbook has them",
+        choices=("winograd", "im2col"),
+    )
+    threads: int | None = option(None, "threads to compute with [all processors]", least=1)
     dtype: str = option("float32", "precision of the network", choices=("float32", "float64"))
     device: str = option("auto", "cpu, cuda, cuda:N, or auto: a GPU if one works")
 

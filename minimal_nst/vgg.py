@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from .architecture import LAYERS, canonical, depth_of, keras_name
-from .backend import Array, Backend, select
-from .engine import Textbook
+from .backend import CPU, Array, Backend, Workers, select
+from .engine import Engine, Fast, Textbook
 from .errors import UsageError
 from .weights import Weights
 
@@ -47,11 +47,14 @@ class VGG19:
         From `load_weights`.
     pooling : {'max', 'avg'}
         'max' is what the network was trained with.
-    conv : {'im2col'}
-        How convolutions are computed.
+    conv : {'winograd', 'im2col'}
+        How convolutions are computed: fast, or as the textbook has it. On a GPU and in complex
+        numbers it is the textbook's way in either case.
     dtype : {'float32', 'float64', 'complex128'}
         In which everything is computed; complex128 is for the complex-step check.
     device : {'cpu', 'cuda', 'cuda:N', 'auto'} or Backend
+    threads : int, optional
+        For 'winograd'; by default $OMP_NUM_THREADS, or else as many as there are processors.
 
     Raises
     ------
@@ -68,13 +71,14 @@ class VGG19:
         self,
         weights: Weights,
         pooling: str = "max",
-        conv: str = "im2col",
+        conv: str = "winograd",
         dtype: str = "float32",
         device: str | Backend = "cpu",
+        threads: int | None = None,
     ) -> None:
         for name, value, allowed in (
             ("pooling", pooling, ("max", "avg")),
-            ("conv", conv, ("im2col",)),
+            ("conv", conv, ("winograd", "im2col")),
             ("dtype", dtype, ("float32", "float64", "complex128")),
         ):
             if value not in allowed:
@@ -82,16 +86,15 @@ class VGG19:
         self.backend = select(device)
         self.dtype = dtype
         self._weights = weights
-        self._on_device: dict[str, tuple[Array, Array]] = {}
-        self.engine = Textbook(self.parameters, pooling)
+        self.engine: Engine = Textbook(self.parameters, pooling)
+        if conv == "winograd" and self.backend is CPU and dtype != "complex128":
+            self.engine = Fast(self.parameters, pooling, Workers(threads))
 
     def parameters(self, convolution: str) -> tuple[Array, Array]:
-        """Return (kernel, bias) of a convolution; decoded and uploaded when first asked for."""
-        if convolution not in self._on_device:
-            kernel, bias = self._weights[keras_name(convolution)]
-            upload = self.backend.upload
-            self._on_device[convolution] = upload(kernel, self.dtype), upload(bias, self.dtype)
-        return self._on_device[convolution]
+        """Return (kernel, bias) of a convolution, on the device and in the network's dtype."""
+        kernel, bias = self._weights[keras_name(convolution)]
+        upload = self.backend.upload
+        return upload(kernel, self.dtype), upload(bias, self.dtype)
 
     def features(self, image: np.ndarray, taps: Iterable[str]) -> dict[str, Array]:
         """Return what the network sees in a picture.
@@ -137,7 +140,7 @@ class VGG19:
         UsageError
             If the poolings on the way leave nothing of so small a picture.
         """
-        taps = list(taps)
+        taps = set(taps)
         path = LAYERS[: depth_of(taps)]
         least = 2 ** sum(layer.startswith("pool") for layer in path)
         if min(x.shape[:2]) < least:
@@ -147,7 +150,7 @@ class VGG19:
             )
         features, tape = {}, []
         for layer in path:
-            x, cache = self.engine.forward(layer, x)
+            x, cache = self.engine.forward(layer, x, taps)
             tape.append((layer, cache))
             if layer in taps:
                 features[layer] = x
@@ -171,7 +174,8 @@ class VGG19:
         dx: Array = None
         for layer, cache in reversed(tape):
             if layer in gradients:
-                dx = gradients[layer] if dx is None else dx + gradients[layer]
+                gradient = gradients[layer]
+                dx = gradient if dx is None else self.engine.add(dx, gradient)
             if dx is not None:
                 dx = self.engine.backward(layer, dx, cache)
         return dx

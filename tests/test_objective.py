@@ -10,6 +10,8 @@ from minimal_nst.errors import UsageError
 from minimal_nst.settings import PRESETS
 from minimal_nst.vgg import LAYERS
 
+from test_vgg import Spy
+
 TINY = 33, 47  # height and width of the derivative checks
 
 
@@ -29,13 +31,14 @@ def make(weights, pictures, dtype, **changes):
         style_layers="relu1_1,conv2_2,pool3,relu4_1,relu5_1:2",
         **changes,
     )
-    return Objective(VGG19(weights, settings.pooling, dtype=dtype), content, styles, settings)
+    vgg = VGG19(weights, settings.pooling, settings.conv, dtype)
+    return Objective(vgg, content, styles, settings)
 
 
-@pytest.mark.parametrize("pooling", ["max", "avg"])
-@pytest.mark.parametrize("form", ["mean", "paper"])
-def test_gradient_by_complex_step(weights, pictures, pooling, form, rng):
-    options = {"pooling": pooling, "style_form": form, "content_form": form}
+@pytest.mark.parametrize("conv", ["im2col", "winograd"])
+@pytest.mark.parametrize(("pooling", "form"), [("max", "mean"), ("avg", "paper")])
+def test_gradient_by_complex_step(weights, pictures, pooling, form, conv, rng):
+    options = {"pooling": pooling, "style_form": form, "content_form": form, "conv": conv}
     real = make(weights, pictures, "float64", **options)
     complex_ = make(weights, pictures, "complex128", **options)
     x = rng.uniform(0, 255, (*TINY, 3))
@@ -134,12 +137,12 @@ def test_several_styles_share_the_weight_equally(weights, content, style):
 
 
 def test_weights_of_zero_are_not_computed(weights, content, style):
-    vgg = VGG19(weights)
+    spy = Spy(weights)
     settings = Settings(content_weight=0, style_layers="relu1_1,relu5_4:0")
-    objective = Objective(vgg, content, [style], settings)
+    objective = Objective(VGG19(spy), content, [style], settings)
     objective(content.astype(float))
     assert list(objective.terms) == ["style:relu1_1"]
-    assert set(vgg._on_device) == {"conv1_1"}
+    assert spy.asked == {"block1_conv1"}
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -18,10 +18,11 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
     "errors": (set(), set()),
     "architecture": ({"errors"}, set()),
     "resources": (set(), set()),
-    "backend": ({"errors"}, {"numpy", "cupy"}),
+    "backend": ({"errors"}, {"numpy", "cupy", "threadpoolctl"}),
     "layers": ({"backend"}, set()),
     "losses": ({"backend"}, set()),
-    "engine": ({"backend", "layers"}, set()),
+    "winograd": (set(), {"numpy"}),
+    "engine": ({"backend", "layers", "winograd"}, {"numpy"}),
     "weights": (LEAVES, {"numpy", "h5py"}),
     "vgg": ({*LEAVES, "backend", "engine", "weights"}, {"numpy"}),
     "settings": ({"errors", "architecture"}, set()),
@@ -81,7 +82,7 @@ def test_help_needs_no_numpy():
 
     code = (
         "import sys; from minimal_nst.cli import build_parser; build_parser().format_help(); "
-        "print(sorted({'numpy', 'scipy', 'PIL', 'h5py', 'tqdm'} & set(sys.modules)))"
+        "print(sorted({'numpy', 'scipy', 'PIL', 'h5py', 'tqdm', 'threadpoolctl'} & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

@@ -1,0 +1,199 @@
+"""The fast engine and Winograd's convolution against the textbook; buffers that never show."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from minimal_nst import VGG19, Objective, Settings, gradcheck, layers, winograd
+from minimal_nst.architecture import LAYERS
+from minimal_nst.backend import Workers, available_processors
+from minimal_nst.engine import Fast, Textbook
+from minimal_nst.vgg import preprocess
+from threadpoolctl import threadpool_info
+
+SIZES = [(1, 1), (2, 30), (3, 5), (4, 4), (5, 6), (9, 11), (13, 8), (16, 16)]
+
+
+def test_the_transform_computes_the_filter():
+    """One dimension, as in the module's text: y = A^T [(G g) * (B^T d)]."""
+    rng = np.random.default_rng(1)
+    t, g, d = winograd.F4, rng.standard_normal(3), rng.standard_normal(6)
+    y = t.A_T @ ((t.G @ g) * (t.B_T @ d))
+    np.testing.assert_allclose(y, [d[k : k + 3] @ g for k in range(4)], atol=1e-13)
+    turned = winograd.TURNED
+    y = turned.A_T @ ((t.G @ g) * (turned.B_T @ d))
+    np.testing.assert_allclose(y, [d[k : k + 3] @ g[::-1] for k in range(4)], atol=1e-13)
+
+
+def test_other_points_make_other_algorithms():
+    """F(2, 3) with points 0, 1, -1 and F(6, 3) come from the same construction."""
+    rng = np.random.default_rng(1)
+    for points in ((0.0, 1.0, -1.0), (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)):
+        t = winograd.toom_cook(points)
+        g, d = rng.standard_normal(3), rng.standard_normal(t.n)
+        y = t.A_T @ ((t.G @ g) * (t.B_T @ d))
+        np.testing.assert_allclose(y, [d[k : k + 3] @ g for k in range(t.m)], atol=1e-11)
+
+
+@pytest.mark.parametrize(("H", "W"), SIZES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-13), ("float32", 1e-5)])
+def test_convolution_is_the_textbooks(H, W, dtype, tolerance, rng):
+    kernel = rng.standard_normal((3, 3, 5, 7)).astype(dtype)
+    bias = rng.standard_normal(7).astype(dtype)
+    x = rng.standard_normal((H, W, 5)).astype(dtype)
+    dy = rng.standard_normal((H, W, 7)).astype(dtype)
+    for array in (kernel, bias, x, dy):
+        array.flags.writeable = False
+    for ours, theirs in (
+        (winograd.conv_forward(x, kernel, bias), layers.conv_forward(x, kernel, bias)),
+        (winograd.conv_backward(dy, kernel), layers.conv_backward(dy, kernel)),
+    ):
+        assert ours.dtype == dtype
+        assert np.linalg.norm(ours - theirs) < tolerance * np.linalg.norm(theirs)
+
+
+def test_backward_is_the_adjoint(rng):
+    kernel, zero = rng.standard_normal((3, 3, 5, 7)), np.zeros(7)
+    x, y = rng.standard_normal((9, 11, 5)), rng.standard_normal((9, 11, 7))
+    error = gradcheck.adjoint(
+        lambda x: winograd.conv_forward(x, kernel, zero),
+        lambda y: winograd.conv_backward(y, kernel),
+        x,
+        y,
+    )
+    assert error < 1e-15
+
+
+def test_a_kernel_that_is_not_turned_is_noticed(rng):
+    """The mutant: the backward pass with the forward's matrices."""
+    kernel, zero = rng.standard_normal((3, 3, 5, 7)), np.zeros(7)
+    x, y = rng.standard_normal((9, 11, 5)), rng.standard_normal((9, 11, 7))
+    U = winograd.transform_kernel(kernel).transpose(0, 2, 1)
+    error = gradcheck.adjoint(
+        lambda x: winograd.conv_forward(x, kernel, zero),
+        lambda y: winograd._whole(y, U, None, winograd.F4),
+        x,
+        y,
+    )
+    assert error > 1e-3
+
+
+TAPS = [
+    ["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1", "relu4_2"],
+    ["conv1_1", "relu1_2", "pool1", "conv2_2", "relu2_2", "pool2", "conv4_1"],
+    ["pool3"],
+    LAYERS,
+]
+
+
+@pytest.mark.parametrize("taps", TAPS)
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_network_is_the_textbooks(weights, rng, taps, pooling, threads):
+    """Features, and the backward pass with all taps injected, on sides that nothing divides."""
+    x = preprocess(rng.uniform(0, 255, (39, 51, 3)))
+    found = []
+    for options in ({"conv": "im2col"}, {"conv": "winograd", "threads": threads}):
+        vgg = VGG19(weights, pooling, dtype="float64", **options)
+        features, tape = vgg.forward(x, taps)
+        gradients = {tap: np.cos(F) for tap, F in features.items()}
+        found.append((features, vgg.backward(tape, gradients)))
+    (theirs, their_dx), (ours, our_dx) = found
+    assert set(ours) == set(theirs)
+    for tap in ours:
+        scale = 1e-12 * np.abs(theirs[tap]).max()
+        np.testing.assert_allclose(ours[tap], theirs[tap], rtol=0, atol=scale, err_msg=tap)
+    np.testing.assert_allclose(our_dx, their_dx, rtol=0, atol=1e-10 * np.abs(their_dx).max())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_same_bits_whatever_the_number_of_threads(weights, content, style, dtype):
+    found = []
+    for threads in (1, 2, 5):
+        vgg = VGG19(weights, dtype=dtype, threads=threads)
+        objective = Objective(vgg, content, [style], Settings())
+        found.append(objective(255.0 - content))
+    for loss, dx in found[1:]:
+        assert loss == found[0][0]
+        assert (dx == found[0][1]).all()
+
+
+def test_what_leaves_the_network_is_the_callers_own(weights, content, rng):
+    """Neither later evaluations nor a second tape change features, gradients or a first tape."""
+    vgg = VGG19(weights)
+    x = preprocess(content).astype("float32")
+    taps = ["relu1_2", "pool1", "relu2_2"]
+    features, tape = vgg.forward(x, taps)
+    gradients = {tap: np.sin(F) for tap, F in features.items()}
+    dx = vgg.backward(tape, gradients)
+    before = [a.copy() for a in (dx, *features.values(), *gradients.values())]
+    other, _ = vgg.forward(-x, [*taps, "relu3_4"])
+    again = vgg.backward(tape, gradients)
+    for array, copy in zip((dx, *features.values(), *gradients.values()), before, strict=True):
+        assert (array == copy).all()
+    assert (again == dx).all()
+    assert (other["relu1_2"] != features["relu1_2"]).any()
+
+
+def test_pictures_of_changing_sizes(weights, rng):
+    """Buffers grow, and a smaller picture after a larger one is computed as if it were first."""
+    vgg, fresh = VGG19(weights), VGG19(weights)
+    for side in (40, 64, 17):
+        image = rng.uniform(0, 255, (side, side + 3, 3))
+        last = vgg.features(image, ["relu3_1"])["relu3_1"]
+    assert (last == fresh.features(image, ["relu3_1"])["relu3_1"]).all()
+
+
+def test_max_pool_conventions_hold_in_the_fast_one(rng):
+    """Ties go to the first in row-major order, as in the textbook."""
+    x = rng.integers(0, 3, (9, 11, 4)).astype(float)
+    engine = Fast(lambda _: None, "max", Workers(2))
+    y, (winners, _) = engine.forward("pool1", x, ["pool1"])
+    expected, expected_winners = layers.max_pool_forward(x)
+    assert (y == expected).all()
+    assert (winners == expected_winners).all()
+
+
+def test_who_computes_what(weights):
+    assert isinstance(VGG19(weights).engine, Fast)
+    assert isinstance(VGG19(weights, conv="im2col").engine, Textbook)
+    assert isinstance(VGG19(weights, dtype="complex128").engine, Textbook)
+
+
+def test_nan_is_not_hidden(weights, content):
+    image = content.astype(float)
+    image[20, 30] = np.nan
+    for conv in ("im2col", "winograd"):
+        features = VGG19(weights, conv=conv).features(image, ["relu5_1"])
+        assert np.isnan(features["relu5_1"]).any()
+
+
+def blas_threads():
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+def test_threads(monkeypatch):
+    before = blas_threads()
+    inside = Workers(2).run(lambda _: blas_threads(), range(4))
+    assert all(set(threads) == {1} for threads in inside)
+    assert blas_threads() == before
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert Workers().threads == 3
+    for unusable in ("", "0", "many"):
+        monkeypatch.setenv("OMP_NUM_THREADS", unusable)
+        assert Workers().threads == available_processors()
+
+
+def test_the_callers_errstate_holds_in_the_threads():
+    zero = np.zeros(1)
+    with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
+        Workers(2).run(lambda x: 1 / x, [zero, zero])
+    with np.errstate(divide="ignore"):
+        assert Workers(2).run(lambda x: (1 / x).item(), [zero]) == [np.inf]
+
+
+def test_errors_in_a_thread_reach_the_caller():
+    before = blas_threads()
+    with pytest.raises(ZeroDivisionError):
+        Workers(2).run(lambda n: 1 / n, [1, 0])
+    assert blas_threads() == before

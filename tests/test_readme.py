@@ -1,0 +1,69 @@
+"""What the README says holds: its commands, its files, its Python, its table of presets."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from minimal_nst import PRESETS
+from minimal_nst.cli import build_parser
+
+from conftest import EXAMPLES, ROOT
+from test_gradcheck import LAYER_MUTANTS, LOSS_MUTANTS
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+COMMANDS = [
+    part.strip()
+    for language, block in BLOCKS
+    if not language
+    for line in block.splitlines()
+    for part in line.split("&&")
+]
+
+
+def test_the_two_commands_are_there():
+    assert COMMANDS[:2] == ["python -m pip install .", "python -m minimal_nst demo"]
+    assert COMMANDS[2:4] == ['python -m pip install ".[test]"', "python -m pytest"]
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "minimal_nst " in c])
+def test_every_command_is_understood(command):
+    program, arguments = shlex.split(command)[:3], shlex.split(command)[3:]
+    assert program == ["python", "-m", "minimal_nst"]
+    if "--help" in arguments:
+        with pytest.raises(SystemExit, match="0"):
+            build_parser().parse_args(arguments)
+    else:
+        assert build_parser().parse_args(arguments).run
+
+
+def test_every_link_leads_to_a_file():
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    assert len(links) > 10
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+def test_presets_are_those_that_exist():
+    for name, preset in PRESETS.items():
+        assert f"| `{name}` | {preset.summary}; {preset.source} |" in README
+
+
+def test_the_number_of_mutants():
+    assert f"{len(LAYER_MUTANTS) + len(LOSS_MUTANTS)} wrong gradients" in README
+
+
+def test_the_python_runs(tmp_path):
+    (code,) = [block for language, block in BLOCKS if language == "python"]
+    code = code.replace("size=256, iterations=100", "size=40, iterations=1")
+    photo, painting = EXAMPLES / "content" / "chelsea.png", EXAMPLES / "style"
+    code = code.replace("photo.jpg", photo.as_posix())
+    code = code.replace("painting.jpg", (painting / "vangogh_langlois_bridge.webp").as_posix())
+    code = code.replace('"pool5"', '"pool4"')  # 40 pixels are too few for five poolings
+    code += "\nassert painting.image.shape == (27, 40, 3) and len(features) == 3\n"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -16,13 +16,14 @@ on its sign, goes unnoticed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 Function = Callable[[np.ndarray], Any]
+Choices = Callable[[np.ndarray], Iterable[np.ndarray]]
 Rng = np.random.Generator
 
 
@@ -65,13 +66,20 @@ def complex_step(
 
 
 def central_difference(
-    f: Function, x: np.ndarray, dx: np.ndarray, rng: Rng, h: float, dy: np.ndarray | None = None
+    f: Function,
+    x: np.ndarray,
+    dx: np.ndarray,
+    rng: Rng,
+    h: float,
+    dy: np.ndarray | None = None,
+    choices: Choices | None = None,
 ) -> float:
-    r"""Error of a gradient by central differences, along one random direction of length 1.
+    r"""Error of a gradient by central differences, along one random direction.
 
     .. math:: \langle dx, v \rangle = \langle dy, f(x + hv) - f(x - hv) \rangle / 2h + O(h^2)
 
-    What h is best depends on f: too small a step loses digits, too large a one crosses kinks.
+    What h is best depends on f: too small a step loses digits, too large a one crosses kinks,
+    where a ReLU or a maximum changes its mind and the difference means nothing.
 
     Parameters
     ----------
@@ -79,17 +87,46 @@ def central_difference(
         As for `complex_step`, but f takes real arrays.
     h : float
         The step, in the units of x, as the largest change of any element.
+    choices : callable, optional
+        As for `kinks_crossed`; a direction that crosses a kink is drawn again.
 
     Returns
     -------
     float
         Relative error as in `complex_step`.
+
+    Raises
+    ------
+    ValueError
+        If each of twenty directions crosses a kink: h is too large.
     """
-    v = rng.standard_normal(x.shape)
-    v /= np.abs(v).max()
+    for _ in range(20):
+        v = rng.standard_normal(x.shape)
+        v /= np.abs(v).max()
+        if choices is None or kinks_crossed(choices, x - h * v, x + h * v) == 0:
+            break
+    else:
+        raise ValueError(f"every direction crosses a kink within h = {h}; make h smaller")
     difference = np.asarray(f(x + h * v)) - np.asarray(f(x - h * v))
     numeric = np.sum(difference if dy is None else dy * difference) / (2 * h)
     return _relative(np.sum(dx * v) - numeric, dx, v)
+
+
+def kinks_crossed(choices: Choices, a: np.ndarray, b: np.ndarray) -> int:
+    """Count the discrete choices of a function that differ between two points.
+
+    Parameters
+    ----------
+    choices : callable
+        Takes an array; returns arrays of what was chosen there: ReLU masks, pooling winners.
+    a, b : arrays
+
+    Returns
+    -------
+    int
+    """
+    pairs = zip(choices(a), choices(b), strict=True)
+    return sum(int(np.count_nonzero(here != there)) for here, there in pairs)
 
 
 def adjoint(forward: Function, backward: Function, x: np.ndarray, y: np.ndarray) -> float:

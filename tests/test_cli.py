@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -194,7 +193,7 @@ def start(out, *options, stderr=subprocess.PIPE):
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_keeps_the_best_so_far(out, sent, code):
     """On a terminal: the bar shows when the work has begun, and what it says."""
-    controller, terminal = pty.openpty()
+    controller, terminal = pytest.importorskip("pty").openpty()
     process = start(out, stderr=terminal)
     os.close(terminal)
     seen = []

@@ -159,6 +159,19 @@ def test_a_backward_that_modifies_its_argument_is_noticed(rng):
         dy *= 2
 
 
+def test_kinks_are_counted_and_avoided(rng):
+    """Beside its kink, |x| has the slope -1; a difference across it is anything in between."""
+    x = np.full((9, 11), -1e-3)
+    choices = lambda x: [x > 0]
+    f = lambda x: np.abs(x).sum()
+    assert gradcheck.kinks_crossed(choices, x, -x) == 99
+    assert gradcheck.kinks_crossed(choices, x, x / 2) == 0
+    assert gradcheck.central_difference(f, x, np.sign(x), rng, 1e-4, None, choices) < 1e-9
+    assert gradcheck.central_difference(f, x, np.sign(x), rng, 1.0) > 1e-3
+    with pytest.raises(ValueError, match="crosses a kink within h = 1.0"):
+        gradcheck.central_difference(f, x, np.sign(x), rng, 1.0, None, choices)
+
+
 def test_taylor_rates_tell_right_from_slightly_wrong(rng):
     x, v = rng.standard_normal((2, 9, 11, 3))
     f = lambda x: np.exp(x / 3).sum()

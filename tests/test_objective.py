@@ -8,7 +8,7 @@ from minimal_nst import VGG19, Objective, Settings, gradcheck
 from minimal_nst.backend import Backend
 from minimal_nst.errors import UsageError
 from minimal_nst.settings import PRESETS
-from minimal_nst.vgg import LAYERS
+from minimal_nst.vgg import LAYERS, preprocess
 
 from test_vgg import Spy
 
@@ -47,6 +47,33 @@ def test_gradient_by_complex_step(weights, pictures, pooling, form, conv, rng):
     assert type(loss) is float
     assert dx.shape == x.shape
     assert gradcheck.complex_step(lambda x: complex_(x)[0], x, dx, rng) < 1e-10
+
+
+def discrete_choices(objective):
+    """The ReLUs' masks and the poolings' winners on the way to the deepest tap."""
+
+    def choices(x):
+        taps = {**objective._content_weights, **objective._style_weights}
+        _, tape = objective.vgg.forward(preprocess(x), taps)
+        masks = [cache for layer, cache in tape if layer.startswith("relu")]
+        return masks + [cache[0] for layer, cache in tape if layer.startswith("pool")]
+
+    return choices
+
+
+def test_gradient_by_central_differences(weights, pictures, rng):
+    """With max pooling, at a step that crosses no kink; one that must cross some is refused."""
+    objective = make(weights, pictures, "float64", conv="im2col")
+    x = rng.uniform(0, 255, (*TINY, 3))
+    _, dx = objective(x)
+    choices = discrete_choices(objective)
+
+    def error(h):
+        return gradcheck.central_difference(lambda x: objective(x)[0], x, dx, rng, h, None, choices)
+
+    assert error(1e-4) < 1e-6
+    with pytest.raises(ValueError, match="crosses a kink within h = 3.0; make h smaller"):
+        error(3.0)
 
 
 @pytest.mark.parametrize("pooling", ["max", "avg"])

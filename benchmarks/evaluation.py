@@ -146,12 +146,7 @@ def compare(size):
 
 def each_layer(size):
     """Print the effective GFLOP/s (of a direct convolution) of each convolution."""
-    from minimal_nst.backend import Workers
-    from minimal_nst.engine import Fast
-
-    weights = nst.load_weights()
-    network = nst.VGG19(weights, threads=options.threads)
-    engine = Fast(network.parameters, "max", Workers(options.threads))
+    engine = nst.VGG19(nst.load_weights(), threads=options.threads).engine
     rng = np.random.default_rng(0)
     print(f"\nconvolutions at {size} x {size}: effective GFLOP/s forward, backward")
     for name, (C_in, C_out) in list(CONVOLUTIONS.items())[:13]:

@@ -1,6 +1,6 @@
 """Paint every preset on three pairs of pictures, and lay them out on one sheet.
 
-    python examples/paint.py            # about half an hour on two cores
+    python examples/paint.py            # about ten minutes on two cores
     python examples/paint.py --size 128 --iterations 50
 
 Writes examples/paintings/{preset}_{content}.jpg and examples/paintings/presets.jpg.
@@ -27,8 +27,8 @@ PAIRS = {
 ROW = 200  # height of the sheet's rows in pixels
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("--size", type=int, default=384, help="[%(default)s]")
-parser.add_argument("--iterations", type=int, default=150, help="[%(default)s]")
+parser.add_argument("--size", type=int, default=320, help="[%(default)s]")
+parser.add_argument("--iterations", type=int, default=120, help="[%(default)s]")
 options = parser.parse_args()
 
 rows = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from functools import cache
+from functools import cache, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -107,6 +107,10 @@ Narrow layers are bound by memory and want buffers that stay in the second-level
 are bound by their matrix products and want tall matrices."""
 
 
+WORTH_A_CALL = 2**16
+"""Numbers that take about as long to pass over as it takes to hand work to a thread."""
+
+
 class Fast:
     """The same in bands of rows, by Winograd's convolution, on all threads, reusing buffers.
 
@@ -121,10 +125,9 @@ class Fast:
     """
 
     def __init__(self, parameters: Parameters, pooling: str, workers: Workers) -> None:
-        self._parameters = parameters
         self._pooling = pooling
         self._workers = workers
-        self._kernel = cache(self._prepare)
+        self._kernel = cache(partial(_prepared, parameters))
         self._scratch = [np.empty(0, "uint8"), np.empty(0, "uint8")]
         self._latest: Array = None  # what was last written into scratch
         self._rectified: Array = None  # what a convolution last returned with the ReLU in it
@@ -141,10 +144,10 @@ class Fast:
         shape = (x.shape[0] // 2, x.shape[1] // 2, x.shape[2])
         y = self._output(shape, x.dtype, layer in taps)
         if self._pooling == "avg":
-            self._over_rows(shape[0], lambda b: _avg_pool(x[_twice(b)], y[b]))
+            self._over_rows(y, lambda b: _avg_pool(x[_twice(b)], y[b]))
             return y, x.shape
         winners = np.empty(shape, "uint8")
-        self._over_rows(shape[0], lambda b: _max_pool(x[_twice(b)], y[b], winners[b]))
+        self._over_rows(y, lambda b: _max_pool(x[_twice(b)], y[b], winners[b]))
         return y, (winners, x.shape)
 
     def backward(self, layer: str, dy: Array, cache: Any) -> Array:
@@ -153,23 +156,23 @@ class Fast:
             return self._conv_backward(layer, dy)
         if layer.startswith("relu"):
             dx = dy if dy is self._latest else self._output(dy.shape, dy.dtype)
-            self._over_rows(len(dy), lambda b: np.multiply(dy[b], _mask_of(cache[b]), out=dx[b]))
+            self._over_rows(dy, lambda b: np.multiply(dy[b], _mask_of(cache[b]), out=dx[b]))
             return dx
         shape = cache if self._pooling == "avg" else cache[1]
         dx = self._output(shape, dy.dtype)
         dx[2 * len(dy) :] = 0
         dx[:, 2 * dy.shape[1] :] = 0
         if self._pooling == "avg":
-            self._over_rows(len(dy), lambda b: _avg_pool_backward(dy[b], dx[_twice(b)]))
+            self._over_rows(dy, lambda b: _avg_pool_backward(dy[b], dx[_twice(b)]))
         else:
             winners = cache[0]
-            self._over_rows(len(dy), lambda b: _max_pool_backward(dy[b], winners[b], dx[_twice(b)]))
+            self._over_rows(dy, lambda b: _max_pool_backward(dy[b], winners[b], dx[_twice(b)]))
         return dx
 
     def add(self, dx: Array, gradient: Array) -> Array:
         """See `Engine`."""
         total = dx if dx is self._latest else self._output(dx.shape, dx.dtype)
-        self._over_rows(len(dx), lambda b: np.add(dx[b], gradient[b], out=total[b]))
+        self._over_rows(dx, lambda b: np.add(dx[b], gradient[b], out=total[b]))
         return total
 
     def matmul(self, a: Array, b: Array) -> Array:
@@ -177,9 +180,9 @@ class Fast:
         height = 4 * b.shape[1]  # below that, a product is not worth its call
         if a.shape[0] >= a.shape[1]:
             y = np.empty((a.shape[0], b.shape[1]), a.dtype)
-            self._over_rows(len(a), lambda band: np.matmul(a[band], b, out=y[band]), height)
+            self._over_rows(a, lambda band: np.matmul(a[band], b, out=y[band]), height)
             return y
-        return sum(self._over_rows(len(b), lambda band: a[:, band] @ b[band], height))
+        return sum(self._over_rows(b, lambda band: a[:, band] @ b[band], height))
 
     def _conv(self, layer: str, x: Array, taps: Collection[str]) -> Array:
         """Convolve, add the bias and, unless the plain output is tapped, rectify."""
@@ -204,7 +207,7 @@ class Fast:
         if U.ndim == 3:
             self._workers.run(band, self._bands(x, U))
         else:
-            self._over_rows(H, textbook_band)
+            self._over_rows(y, textbook_band)
         return y
 
     def _conv_backward(self, layer: str, dy: Array) -> Array:
@@ -216,7 +219,7 @@ class Fast:
             def textbook_band(b: slice) -> None:
                 dx[b] = _with_halo(lambda dy: layers.conv_backward(dy, U), dy, b)
 
-            self._over_rows(H, textbook_band)
+            self._over_rows(dy, textbook_band)
             return dx
         U = U.transpose(0, 2, 1)
         dx = self._output((H, W, U.shape[2]), dy.dtype)
@@ -226,11 +229,6 @@ class Fast:
 
         self._workers.run(band, self._bands(dy, U))
         return dx
-
-    def _prepare(self, layer: str) -> tuple[Array, Array]:
-        """(U, bias) of a convolution; the kernel itself where three channels make tiles a waste."""
-        kernel, bias = self._parameters(layer)
-        return (kernel if kernel.shape[2] == 3 else winograd.transform_kernel(kernel)), bias
 
     def _bands(self, x: Array, U: Array) -> list[range]:
         """Cut the rows of tiles into bands of about `BAND_BYTES`.
@@ -268,16 +266,24 @@ class Fast:
     def _positive(self, x: Array) -> Array:
         """Where x > 0."""
         mask = np.empty(x.shape, bool)
-        self._over_rows(len(x), lambda b: np.greater(x[b], 0, out=mask[b]))
+        self._over_rows(x, lambda b: np.greater(x[b], 0, out=mask[b]))
         return mask
 
-    def _over_rows(
-        self, length: int, function: Callable[[slice], Any], height: int = 1
-    ) -> list[Any]:
-        """Share out range(length), cut into at most 32 slices that no number of threads changes."""
-        height = max(height, -(-length // 32))
+    def _over_rows(self, x: Array, function: Callable[[slice], Any], least: int = 1) -> list[Any]:
+        """Share out the rows of x, in slices that no number of threads changes.
+
+        They are at most 32, of at least `least` rows and of as many numbers as are worth a call.
+        """
+        length = len(x)
+        height = max(least, -(-length // 32), -(-WORTH_A_CALL * length // x.size))
         bands = [slice(i, min(i + height, length)) for i in range(0, length, height)]
         return self._workers.run(function, bands)
+
+
+def _prepared(parameters: Parameters, layer: str) -> tuple[Array, Array]:
+    """(U, bias) of a convolution; the kernel itself where three channels make tiles a waste."""
+    kernel, bias = parameters(layer)
+    return (kernel if kernel.shape[2] == 3 else winograd.transform_kernel(kernel)), bias
 
 
 def _mask_of(kept: Array) -> Array:

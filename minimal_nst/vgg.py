@@ -10,6 +10,7 @@ Glossary::
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,6 @@ from .architecture import LAYERS, canonical, depth_of, keras_name
 from .backend import CPU, Array, Backend, Workers, select
 from .engine import Engine, Fast, Textbook
 from .errors import UsageError
-from .weights import Weights
 
 MEAN_BGR = np.array([103.939, 116.779, 123.68])
 """Mean colour of ImageNet, which VGG-19 was trained without (blue, green, red; 0..255)."""
@@ -44,7 +44,7 @@ class VGG19:
     Parameters
     ----------
     weights : Weights
-        From `load_weights`.
+        From `load_weights`, or any mapping from Keras' names to (kernel, bias).
     pooling : {'max', 'avg'}
         'max' is what the network was trained with.
     conv : {'winograd', 'im2col'}
@@ -69,7 +69,7 @@ class VGG19:
 
     def __init__(
         self,
-        weights: Weights,
+        weights: Mapping[str, tuple[np.ndarray, np.ndarray]],
         pooling: str = "max",
         conv: str = "winograd",
         dtype: str = "float32",
@@ -85,16 +85,10 @@ class VGG19:
                 raise UsageError(f"{name} is '{value}'; it can be {', '.join(allowed)}")
         self.backend = select(device)
         self.dtype = dtype
-        self._weights = weights
-        self.engine: Engine = Textbook(self.parameters, pooling)
+        parameters = partial(_parameters, weights, self.backend, dtype)
+        self.engine: Engine = Textbook(parameters, pooling)
         if conv == "winograd" and self.backend is CPU and dtype != "complex128":
-            self.engine = Fast(self.parameters, pooling, Workers(threads))
-
-    def parameters(self, convolution: str) -> tuple[Array, Array]:
-        """Return (kernel, bias) of a convolution, on the device and in the network's dtype."""
-        kernel, bias = self._weights[keras_name(convolution)]
-        upload = self.backend.upload
-        return upload(kernel, self.dtype), upload(bias, self.dtype)
+            self.engine = Fast(parameters, pooling, Workers(threads))
 
     def features(self, image: np.ndarray, taps: Iterable[str]) -> dict[str, Array]:
         """Return what the network sees in a picture.
@@ -179,3 +173,14 @@ class VGG19:
             if dx is not None:
                 dx = self.engine.backward(layer, dx, cache)
         return dx
+
+
+def _parameters(
+    weights: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    backend: Backend,
+    dtype: str,
+    convolution: str,
+) -> tuple[Array, Array]:
+    """(kernel, bias) of a convolution, on the device and in the network's dtype."""
+    kernel, bias = weights[keras_name(convolution)]
+    return backend.upload(kernel, dtype), backend.upload(bias, dtype)

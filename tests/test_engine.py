@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from minimal_nst import VGG19, Objective, Settings, gradcheck, layers, winograd
@@ -133,6 +136,20 @@ def test_what_leaves_the_network_is_the_callers_own(weights, content, rng):
         assert (array == copy).all()
     assert (again == dx).all()
     assert (other["relu1_2"] != features["relu1_2"]).any()
+
+
+@pytest.mark.parametrize("conv", ["im2col", "winograd"])
+def test_a_network_that_is_dropped_gives_its_memory_back_at_once(weights, content, conv):
+    """Hundreds of megabytes must not wait for the garbage collector."""
+    gc.disable()
+    try:
+        vgg = VGG19(weights, conv=conv)
+        vgg.features(content, ["relu1_2"])
+        watched = weakref.ref(vgg), weakref.ref(vgg.engine)
+        del vgg
+        assert [watch() for watch in watched] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_pictures_of_changing_sizes(weights, rng):

@@ -24,7 +24,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
     "winograd": (set(), {"numpy"}),
     "engine": ({"backend", "layers", "winograd"}, {"numpy"}),
     "weights": (LEAVES, {"numpy", "h5py"}),
-    "vgg": ({*LEAVES, "backend", "engine", "weights"}, {"numpy"}),
+    "vgg": ({*LEAVES, "backend", "engine"}, {"numpy"}),
     "settings": ({"errors", "architecture"}, set()),
     "objective": ({*LEAVES, "backend", "vgg", "losses", "settings"}, {"numpy"}),
     "optimize": ({"errors"}, {"numpy", "scipy"}),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .errors import NSTError as NSTError
     from .objective import Objective as Objective
     from .pipeline import Painting as Painting, stylize as stylize
     from .settings import PRESETS as PRESETS, Settings as Settings
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .weights import load_weights as load_weights
 
 _HOMES = {
+    "NSTError": "errors",
     "Objective": "objective",
     "PRESETS": "settings",
     "Painting": "pipeline",

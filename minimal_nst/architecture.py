@@ -60,7 +60,7 @@ def canonical(tap: str) -> str:
     UsageError
         If VGG-19 has no such layer; the message names the nearest one.
     """
-    name = re.sub(r"^block(\d)_conv(\d)$", r"relu\1_\2", tap.strip())
+    name = re.sub(r"^block(\d)_conv(\d)$", r"relu\1_\2", tap.strip().lower())
     name = re.sub(r"^block(\d)_pool$", r"pool\1", name)
     if name not in LAYERS:
         near = difflib.get_close_matches(name, LAYERS, n=1, cutoff=0.5)

@@ -6,6 +6,7 @@ Everything that Pillow can do well is left to Pillow; here stand the decisions.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import tempfile
@@ -65,8 +66,10 @@ def load(picture: Picture, size: int | None = None) -> np.ndarray:
         name, image = "array", _from_array(picture)
     elif isinstance(picture, Image.Image):
         name, image = "image", _to_rgb(picture)
-    else:
+    elif isinstance(picture, str | os.PathLike):
         name, image = str(picture), _read(Path(picture))
+    else:
+        raise UsageError(f"{picture!r} is no picture; pass a path, a PIL image or an array")
     width, height = image.size
     if min(width, height) < SMALLEST:
         raise UsageError(f"{name} has {width}x{height} pixels; each side needs {SMALLEST} or more")
@@ -74,9 +77,10 @@ def load(picture: Picture, size: int | None = None) -> np.ndarray:
         scale = size / max(width, height)
         fitted = max(1, round(width * scale)), max(1, round(height * scale))
         if min(fitted) < SMALLEST:
+            needed = -(-SMALLEST * max(width, height) // min(width, height))
             raise UsageError(
                 f"{name} ({width}x{height}) would have {fitted[0]}x{fitted[1]} pixels at size "
-                f"{size}; each side needs {SMALLEST} or more, so choose a larger size"
+                f"{size}, but each side needs {SMALLEST}; choose size {needed} or more, or crop it"
             )
         if fitted != image.size:
             image = image.resize(fitted, Image.Resampling.LANCZOS)
@@ -109,14 +113,32 @@ def check_output(path: str | os.PathLike[str], inputs: Iterable[Picture] = ()) -
         If its folder does not exist or cannot be written to, or the path is a folder.
     """
     path = Path(path)
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written ({error.strerror}); choose another") from error
+    if path.name == "":
+        raise FileError(f"'{path}' names no file; give the painting a name, such as out.png")
     if path.is_dir():
         raise FileError(f"{path} is a folder; give the painting a file name, such as out.png")
+    if path.exists() and not path.is_file():
+        raise FileError(f"{path} is no plain file; give the painting a file name, such as out.png")
     if path.suffix.lower() not in WRITABLE:
-        raise UsageError(f"{path}: cannot write '{path.suffix}'; use {', '.join(WRITABLE)}")
+        what = f"cannot write '{path.suffix}'" if path.suffix else "the name has no suffix"
+        raise UsageError(f"{path}: {what}; use {', '.join(WRITABLE)}")
     if not path.parent.is_dir():
         raise FileError(f"{path}: there is no folder {path.parent}; create it first")
-    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise FileError(f"{path}: no permission to write there; choose another place")
+    try:
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, "no permission to replace it")
+        with tempfile.TemporaryFile(dir=path.resolve().parent):
+            pass
+    except OSError as error:
+        raise FileError(
+            f"{path}: cannot be written ({error.strerror}); choose another place"
+        ) from error
     for source in inputs:
         if not isinstance(source, str | os.PathLike):
             continue
@@ -142,13 +164,13 @@ def save(image: np.ndarray, path: str | os.PathLike[str]) -> None:
     UsageError
         If the suffix is none of these.
     """
-    path = check_output(path)
+    path = check_output(path).resolve()  # through a link, its target is replaced
     kind, options = WRITABLE[path.suffix.lower()]
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format=kind, **options)
     temporary = None
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".minimal_nst-")
         with os.fdopen(descriptor, "wb") as file:
             file.write(buffer.getvalue())
             file.flush()
@@ -176,6 +198,8 @@ def _from_array(array: np.ndarray) -> Image.Image:
         raise UsageError(f"an array of shape {array.shape} is not a picture; use (H, W, 3)")
     if array.dtype.kind not in "uif" or not np.isfinite(array).all():
         raise UsageError(f"an array of {array.dtype} with such values is not a picture")
+    if array.dtype.kind == "f" and array.size and 0 < array.max() <= 1:
+        raise UsageError("the array's values reach only to 1; scale them to 0..255")
     if array.size and (array.min() < 0 or array.max() > 255):
         raise UsageError(
             f"the array's values reach from {array.min()} to {array.max()}; scale them to 0..255"
@@ -185,6 +209,8 @@ def _from_array(array: np.ndarray) -> Image.Image:
 
 def _read(path: Path) -> Image.Image:
     """Read a file as an RGB image, or say in one line why not."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise FileError(f"{path} is no plain file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

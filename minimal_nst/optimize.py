@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.optimize import OptimizeResult, minimize as scipy_minimize
 
 from .errors import RunError, UsageError
 
@@ -57,6 +58,8 @@ class Minimum:
     stopped_because : str
     interruption : KeyboardInterrupt or None
         What stopped it, if somebody did (Ctrl-C).
+    failed : bool
+        Whether a loss or gradient that is not finite ended it.
     """
 
     x: np.ndarray
@@ -65,6 +68,7 @@ class Minimum:
     iterations: int = 0
     stopped_because: str = ""
     interruption: KeyboardInterrupt | None = None
+    failed: bool = False
 
     @property
     def evaluations(self) -> int:
@@ -125,6 +129,7 @@ def minimize(
             what = (
                 f"the loss is {loss}" if not math.isfinite(loss) else "the gradient is not finite"
             )
+            best.failed = True
             raise _Stop(f"{what} at evaluation {best.evaluations}")
         if loss < best.loss:
             best.x, best.loss = x.copy(), loss
@@ -146,7 +151,7 @@ def minimize(
             raise
         best.stopped_because, best.interruption = "it was interrupted", interruption
     if not math.isfinite(best.loss):
-        raise RunError(f"nothing to start from: {best.stopped_because}")
+        raise RunError(f"nothing to start from: {best.stopped_because}; are the weights too large?")
     return best
 
 
@@ -161,7 +166,6 @@ def _lbfgs(
 
     The tolerances would compare a loss whose scale is the user's choice with fixed numbers.
     """
-    from scipy.optimize import OptimizeResult, minimize as scipy_minimize
 
     def flat(vector: np.ndarray) -> tuple[float, np.ndarray]:
         loss, g = evaluate(vector.reshape(x0.shape))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from . import images
+from .errors import UsageError
 from .images import Picture
 from .objective import Objective
 from .optimize import Callback, minimize
@@ -35,6 +37,8 @@ class Painting:
     stopped_because : str
     interruption : KeyboardInterrupt or None
         What stopped it, if somebody did (Ctrl-C).
+    failed : bool
+        Whether a loss that is not a finite number ended it; the image is the last good one.
     """
 
     image: np.ndarray
@@ -44,6 +48,7 @@ class Painting:
     evaluations: int
     stopped_because: str
     interruption: KeyboardInterrupt | None
+    failed: bool
 
 
 def stylize(
@@ -78,10 +83,11 @@ def stylize(
     ----------
     Gatys, Ecker & Bethge (2016), "Image Style Transfer Using Convolutional Neural Networks".
     """
-    settings = settings or Settings()
+    settings = Settings() if settings is None else settings
+    if not isinstance(settings, Settings):
+        raise UsageError(f"settings are {settings!r}; pass a Settings, such as Settings(size=256)")
     style_size = settings.style_size or settings.size
-    single = isinstance(style, str | np.ndarray) or not isinstance(style, Sequence)
-    pictures: Sequence[Picture] = [style] if single else style  # type: ignore[assignment,list-item]
+    pictures: list[Any] = list(style) if isinstance(style, list | tuple) else [style]
     content_image = images.load(content, settings.size)
     style_images = [images.load(picture, style_size) for picture in pictures]
     start = initial_picture(content_image, settings)
@@ -111,6 +117,7 @@ def stylize(
         evaluations=end.evaluations,
         stopped_because=end.stopped_because,
         interruption=end.interruption,
+        failed=end.failed,
     )
 
 

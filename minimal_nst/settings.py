@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,8 @@ from .errors import UsageError
 
 SMALLEST = 16
 """Pixels that each side of a picture needs: VGG-19 halves it four times up to block 5."""
+
+LARGEST = 2**16
 
 LayerWeights = tuple[tuple[str, float], ...]
 
@@ -49,21 +52,26 @@ def parse_layers(value: str | Iterable[str] | Iterable[tuple[str, float]]) -> La
     UsageError
         For an unknown or repeated layer, or a weight that is not a number >= 0.
     """
-    items = value.split(",") if isinstance(value, str) else value
+    try:
+        items = [
+            item.partition(":")[::2] if isinstance(item, str) else (str(item[0]), item[1])
+            for item in (value.split(",") if isinstance(value, str) else value)
+        ]
+    except (TypeError, IndexError, KeyError):
+        raise UsageError(f"{value!r} is no list of layers; write relu1_1,relu2_1:0.5") from None
     weights: dict[str, float] = {}
-    for item in items:
-        name, _, weight = item.partition(":") if isinstance(item, str) else (item[0], "", item[1])
-        if not name.strip():
-            continue
+    for name, weight in items:
         tap = canonical(name)
         if tap in weights:
             raise UsageError(f"layer {tap} is named twice")
         try:
             weights[tap] = float(weight) if weight != "" else 1.0
-        except ValueError:
+        except (ValueError, TypeError):
             raise UsageError(f"layer {tap} has the weight '{weight}', not a number") from None
         if not (math.isfinite(weights[tap]) and weights[tap] >= 0):
-            raise UsageError(f"layer {tap} has the weight {weight}; it must be 0 or more")
+            raise UsageError(
+                f"layer {tap} has the weight {weight}; it must be a finite number, 0 or more"
+            )
     return tuple(weights.items())
 
 
@@ -80,9 +88,9 @@ class Settings:
         If a value is out of its range; the message names it, the limit and what to do.
     """
 
-    size: int = option(384, "longer side of the painting, in pixels", least=SMALLEST)
+    size: int = option(384, "longer side of the painting, in pixels", least=SMALLEST, most=LARGEST)
     style_size: int | None = option(
-        None, "longer side of the style pictures [as --size]", least=SMALLEST
+        None, "longer side of the style pictures [as --size]", least=SMALLEST, most=LARGEST
     )
     iterations: int = option(500, "steps of the optimiser", least=1)
     optimizer: str = option("lbfgs", "how the loss is minimised", choices=("lbfgs", "adam"))
@@ -129,7 +137,7 @@ class Settings:
         for name in ("content_layers", "style_layers"):
             object.__setattr__(self, name, parse_layers(getattr(self, name)))
         for item in dataclasses.fields(self):
-            if (value := getattr(self, item.name)) is not None:
+            if (value := getattr(self, item.name)) is not None or item.default is not None:
                 _check(item, value)
         content = self.content_weight * sum(weight for _, weight in self.content_layers)
         style = self.style_weight * sum(weight for _, weight in self.style_layers)
@@ -162,7 +170,9 @@ def _check(item: dataclasses.Field[Any], value: Any) -> None:
     limits = item.metadata
     if "choices" in limits and value not in limits["choices"]:
         raise UsageError(f"{item.name} is '{value}'; it can be {', '.join(limits['choices'])}")
-    if isinstance(item.type, str) and item.type.partition(" ")[0] not in ("int", "float"):
+    if str(item.type).startswith("str") and not isinstance(value, str | os.PathLike):
+        raise UsageError(f"{item.name} is {value!r}; it must be text")
+    if not str(item.type).startswith(("int", "float")):
         return
     wanted = numbers.Integral if str(item.type).startswith("int") else numbers.Real
     low, high, above = limits.get("least"), limits.get("most", math.inf), limits.get("above")
@@ -171,7 +181,7 @@ def _check(item: dataclasses.Field[Any], value: Any) -> None:
     kind = "a whole number, " if wanted is numbers.Integral else ""
     inside = isinstance(value, wanted) and math.isfinite(value) and value <= high
     if not (inside and (value > above if low is None else value >= low)):
-        raise UsageError(f"{item.name} is {value}; it must be {kind}{text}")
+        raise UsageError(f"{item.name} is {value!r}; it must be {kind}{text}")
 
 
 @dataclass(frozen=True)

@@ -105,10 +105,13 @@ class VGG19:
         dict
             The given name of each tap -> (H_l, W_l, C_l) array on the network's device.
         """
-        names = {tap: canonical(tap) for tap in taps}
+        image = np.asarray(image)
+        if image.ndim != 3 or image.shape[2] != 3:
+            raise UsageError(f"an array of shape {image.shape} is no picture; use (H, W, 3)")
+        names = {tap: canonical(tap) for tap in ([taps] if isinstance(taps, str) else taps)}
         if not names:
             return {}
-        x = self.backend.upload(preprocess(np.asarray(image)), self.dtype)
+        x = self.backend.upload(preprocess(image), self.dtype)
         features, _ = self.forward(x, names.values())
         return {tap: features[name] for tap, name in names.items()}
 

@@ -94,7 +94,8 @@ def find_weights(path: str | os.PathLike[str] | None = None) -> Path:
         path, source = bundled("weights/vgg19.h5"), " (embedded)"
     path = Path(path)
     if not path.is_file():
-        raise FileError(f"{path}{source}: no such weight file; leave it out for the embedded one")
+        what = "not a file" if path.exists() else "no such weight file"
+        raise FileError(f"{path}{source}: {what}; leave it out for the embedded one")
     return path
 
 

@@ -80,7 +80,7 @@ def test_every_setting_is_an_option_with_its_own_value(monkeypatch, out):
 
 
 BAD_USAGE = {
-    "size is 8; it must be a whole number, 16 or more": ["--size", "8"],
+    "size is 8; it must be a whole number, between 16 and 65536": ["--size", "8"],
     "argument --size: invalid int value: 'big'": ["--size", "big"],
     "--pooling: invalid choice: 'l2'": ["--pooling", "l2"],
     "--preset: invalid choice: 'monet'": ["--preset", "monet"],
@@ -92,6 +92,7 @@ BAD_USAGE = {
     "unknown device 'tpu'": ["--device", "tpu"],
     "--learning-rate is for adam": ["--learning-rate", "3"],
     "would have 16x6 pixels at size 16": ["--size", "16"],
+    "size is 99999999999999999999; it must be": ["--size", "99999999999999999999"],
 }
 
 
@@ -146,7 +147,7 @@ def test_bad_arguments_and_files(capsys, tmp_path, args, code, message):
         (NSTError("the loss is nan"), 1, "the loss is nan"),
         (MemoryError(), 4, "not enough memory; choose a smaller --size"),
         (KeyboardInterrupt(), 130, "stopped before anything was painted"),
-        (cli.Terminated(), 143, "stopped before anything was painted"),
+        (cli.Terminated(15), 143, "stopped before anything was painted"),
         (ZeroDivisionError("by\nzero"), 1, "unexpected ZeroDivisionError: by; please report"),
     ],
 )
@@ -173,10 +174,35 @@ def test_a_place_that_vanishes_during_the_work_loses_nothing(capsys, monkeypatch
     monkeypatch.setattr(pipeline, "stylize", and_remove)
     args = ["stylize", CONTENT, STYLE, "-o", folder / "o.png", *QUICK, "-q"]
     code, _, stderr = run(capsys, *args)
-    (kept,) = refuge.glob("*/o.png")
+    (kept,) = refuge.glob("*/painting.png")
     assert code == 3
     assert f"the painting is kept in {kept}" in stderr
     assert images.load(kept).shape == (25, 64, 3)
+
+
+def test_nowhere_to_save_leaves_no_folders_and_says_it_all(capsys, monkeypatch, out, tmp_path):
+    refuge = tmp_path / "tmp"
+    refuge.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(refuge))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    code, _, stderr = run(capsys, "stylize", CONTENT, STYLE, "-o", out, *QUICK, "-q")
+    assert code == 3
+    assert stderr.startswith(f"minimal-nst: error: {out}: cannot be written (No space left")
+    assert "nor in the temporary folder" in stderr
+    assert os.listdir(refuge) == []
+    assert not out.exists()
+
+
+def test_a_computation_that_fails_keeps_the_last_good_picture_and_says_so(capsys, out):
+    args = ["stylize", CONTENT, STYLE, "-o", out, *QUICK, "--optimizer", "adam"]
+    code, stdout, _ = run(capsys, *args, "--learning-rate", "1e300", "--quiet")
+    assert code == 1
+    assert "stopped because the loss is" in stdout
+    assert out.exists()
 
 
 def start(out, *options, stderr=subprocess.PIPE):
@@ -190,7 +216,9 @@ def start(out, *options, stderr=subprocess.PIPE):
     )  # a shell's background jobs are started with Ctrl-C ignored
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_ctrl_c_keeps_the_best_so_far(out, sent, code):
     """On a terminal: the bar shows when the work has begun, and what it says."""
     controller, terminal = pytest.importorskip("pty").openpty()
@@ -202,6 +230,8 @@ def test_ctrl_c_keeps_the_best_so_far(out, sent, code):
     try:
         wait_until(lambda: "loss" in "".join(seen))
         process.send_signal(sent)
+        if sent == signal.SIGINT:  # and once more, impatiently
+            wait_until(lambda: process.poll() is not None or not process.send_signal(sent))
         stdout, _ = process.communicate(timeout=60)
     finally:
         process.kill()
@@ -257,8 +287,41 @@ def test_help_and_version_in_a_process_of_their_own():
         assert text in done.stdout
 
 
-def test_a_reader_that_goes_away():
-    command = f"{sys.executable} -m minimal_nst weights info | head -1"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+@pytest.mark.parametrize("delay", [0.02, 0.15, 0.3])
+def test_ctrl_c_during_the_start_is_silent(out, delay):
+    process = start(out)
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode in (-signal.SIGINT, 130)
+    assert "Traceback" not in stderr or delay < 0.1  # before our first line Python is on its own
+    assert "report it" not in stderr
+
+
+STREAMS = {
+    "| head -1": "minimal_nst weights info",
+    ">/dev/full": "minimal_nst weights info",
+    "2>&-": f"minimal_nst stylize '{CONTENT}' '{STYLE}' -o OUT --size 64 --iterations 1",
+    "2>/dev/full": f"minimal_nst stylize '{CONTENT}' '{STYLE}' -o OUT --size 64 --iterations 1",
+    ">&- 2>&-": f"minimal_nst stylize '{CONTENT}' '{STYLE}' -o OUT --size 64 --iterations 1",
+}
+
+
+@pytest.mark.parametrize("streams", STREAMS)
+def test_output_that_nobody_hears_does_not_spoil_the_work(out, streams):
+    command = STREAMS[streams].replace("OUT", f"'{out}'")
+    line = f"'{sys.executable}' -m {command} {streams}"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True)
+    assert done.returncode == 0
     assert done.stderr == ""
-    assert done.stdout.startswith("file ")
+    assert out.exists() == ("stylize" in command)
+
+
+def test_a_name_that_the_terminal_cannot_show(tmp_path):
+    command = [sys.executable, "-m", "minimal_nst", "stylize", CONTENT, STYLE, *QUICK]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    out = tmp_path / "\u00fc.png"
+    done = subprocess.run([*command, "-o", out], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0
+    assert "\\xfc.png: loss" in done.stdout
+    assert out.exists()

@@ -25,11 +25,11 @@ def test_layers():
     assert parse_layers("relu1_1, block4_conv2:.5") == expected
     assert parse_layers(["relu1_1", "relu4_2:0.5"]) == expected
     assert parse_layers(expected) == expected
-    assert parse_layers("") == ()
+    assert parse_layers(()) == ()
 
 
 WRONG = {
-    "size is 15; it must be a whole number, 16 or more": {"size": 15},
+    "size is 15; it must be a whole number, between 16 and 65536": {"size": 15},
     "size is 99.5; it must be a whole number": {"size": 99.5},
     "style_size is 2;": {"style_size": 2},
     "iterations is 0; it must be a whole number, 1 or more": {"iterations": 0},
@@ -38,13 +38,22 @@ WRONG = {
     "learning_rate is inf;": {"learning_rate": float("inf")},
     "tv_weight is nan;": {"tv_weight": float("nan")},
     "style_weight is -1; it must be 0 or more": {"style_weight": -1},
-    "content_weight is many; it must be 0 or more": {"content_weight": "many"},
+    "content_weight is 'many'; it must be 0 or more": {"content_weight": "many"},
     "noise_ratio is 1.5; it must be between 0 and 1": {"noise_ratio": 1.5},
     "pooling is 'l2'; it can be max, avg": {"pooling": "l2"},
     "no layer 'relu9_1'; did you mean": {"style_layers": "relu9_1"},
     "layer relu1_1 is named twice": {"style_layers": "relu1_1,block1_conv1"},
     "layer relu1_1 has the weight 'x', not a number": {"style_layers": "relu1_1:x"},
-    "layer relu1_1 has the weight -1; it must be 0 or more": {"style_layers": "relu1_1:-1"},
+    "layer relu1_1 has the weight -1; it must be a finite number": {"style_layers": "relu1_1:-1"},
+    "layer relu1_1 has the weight 1e400; it": {"style_layers": "relu1_1:1e400"},
+    "VGG-19 has no layer ''": {"style_layers": ""},
+    "3 is no list of layers": {"style_layers": 3},
+    "[()] is no list of layers": {"style_layers": [()]},
+    "layer relu1_1 has the weight 'None', not a number": {"style_layers": [("relu1_1", None)]},
+    "size is None; it must be": {"size": None},
+    "size is '64'; it must be a whole number": {"size": "64"},
+    "size is 65537; it must be a whole number, between 16 and 65536": {"size": 2**16 + 1},
+    "device is None; it must be text": {"device": None},
     "nothing to paint": {"content_weight": 0, "style_weight": 0},
 }
 
@@ -59,7 +68,7 @@ def test_wrong_values(message):
 
 def test_nothing_to_paint_without_layers_either():
     with pytest.raises(UsageError, match="nothing to paint"):
-        Settings(content_layers="", style_layers="relu1_1:0")
+        Settings(content_layers=(), style_layers="relu1_1:0")
 
 
 def test_unknown_preset():

@@ -30,7 +30,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
     "optimize": ({"errors"}, {"numpy", "scipy"}),
     "images": ({"errors", "settings"}, {"numpy", "PIL"}),
     "pipeline": (
-        {"images", "objective", "optimize", "settings", "vgg", "weights"},
+        {"errors", "images", "objective", "optimize", "settings", "vgg", "weights"},
         {"numpy"},
     ),
     "gradcheck": (set(), {"numpy"}),

@@ -27,6 +27,7 @@ def test_names():
     assert canonical(" conv3_4 ") == "conv3_4"
     with pytest.raises(UsageError, match="'relu4_5'; did you mean relu4_"):
         canonical("relu4_5")
+    assert canonical("RELU4_2") == "relu4_2"
     with pytest.raises(UsageError, match="conv1_1, relu4_2, pool3"):
         canonical("fc7")
 
@@ -153,5 +154,7 @@ def test_bad_arguments(weights):
     for wrong in ({"pooling": "l2"}, {"dtype": "float16"}, {"conv": "fft"}, {"device": "tpu"}):
         with pytest.raises(UsageError, match=next(iter(wrong.values()))):
             VGG19(weights, **wrong)
+    with pytest.raises(UsageError, match=r"shape \(20, 16\) is no picture"):
+        VGG19(weights).features(np.zeros((20, 16)), ["pool5"])
     with pytest.raises(UsageError, match="16x20 pixels is too small for pool5"):
         VGG19(weights).features(np.zeros((20, 16, 3)), ["pool5"])

@@ -179,6 +179,6 @@ def test_wrong_files_get_one_clear_line(weights, tmp_path, name):
 
 
 def test_folders_and_missing_files(tmp_path):
-    for path in (tmp_path, tmp_path / "no.h5"):
-        with pytest.raises(FileError, match="no such weight file"):
+    for path, what in ((tmp_path, "not a file"), (tmp_path / "no.h5", "no such weight file")):
+        with pytest.raises(FileError, match=what):
             load_weights(path)

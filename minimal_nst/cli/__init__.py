@@ -1,7 +1,7 @@
 """The command line: one module for each subcommand. Only here is anything printed.
 
 Exit codes: 0 done, 1 the computation failed, 2 usage, 3 a file, 4 memory, 130 Ctrl-C (what was
-painted so far is saved), 143 the same for a termination signal.
+painted so far is saved), 143 and 129 the same for a termination signal and a closed terminal.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .. import __version__
 from ..errors import NSTError
 from . import demo, stylize, weights
+from .output import say
 
 PROGRAM = "minimal-nst"
 
@@ -29,13 +30,14 @@ class Parser(argparse.ArgumentParser):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, treated like Ctrl-C so that the painting so far is kept."""
+    """SIGTERM or SIGHUP, treated like Ctrl-C so that the painting so far is kept."""
 
-    exit_code = 143
+    def __init__(self, number: int) -> None:
+        self.exit_code = 128 + number
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise Terminated
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    raise Terminated(number)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -53,13 +55,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, on_interrupt: Any = None) -> int:
     """Run the program.
 
     Parameters
     ----------
     argv : sequence of str, optional
         Arguments without the program's name; by default those of the process.
+    on_interrupt : signal handler, optional
+        For SIGINT while something is painted; by default what it is already.
 
     Returns
     -------
@@ -70,27 +74,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = build_parser().parse_args(argv)
     except SystemExit as end:  # argparse ends the process itself
         return int(end.code or 0)
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    args.on_interrupt = on_interrupt
+    handled = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    handled = [number for number in handled if signal.getsignal(number) is signal.SIG_DFL]
+    for number in handled:
+        signal.signal(number, _terminate)
     try:
         return int(args.run(args))
     except NSTError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt as stop:
         return _fail("stopped before anything was painted", getattr(stop, "exit_code", 130))
-    except BrokenPipeError:  # whoever read our output, such as head, has seen enough
-        sys.stdout = None
-        return 0
     except MemoryError:
-        return _fail("not enough memory; choose a smaller --size", 4)
+        return _fail("not enough memory; choose a smaller --size or --style-size", 4)
     except Exception as error:
         if sys.flags.dev_mode:  # python -X dev -m minimal_nst ...
             raise
         message = f"unexpected {type(error).__name__}: {error}".splitlines()[0]
         return _fail(f"{message}; please report it (python -X dev shows where)", 1)
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"{PROGRAM}: error: {' '.join(message.split())}", file=sys.stderr)
+    say(f"{PROGRAM}: error: {' '.join(message.split())}", sys.stderr)
     return code

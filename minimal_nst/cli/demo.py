@@ -30,5 +30,6 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Paint the pair small and briefly, so that it is done while one watches."""
-    settings = Settings(size=300, iterations=60, device="auto")
-    return paint(str(bundled(CONTENT)), [str(bundled(STYLE))], args.output, settings, args.quiet)
+    settings = Settings(size=320, iterations=100)
+    content, style = str(bundled(CONTENT)), str(bundled(STYLE))
+    return paint(content, [style], args.output, settings, args.quiet, args.on_interrupt)

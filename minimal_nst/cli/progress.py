@@ -11,6 +11,7 @@ from typing import Self
 from tqdm import tqdm
 
 from ..optimize import Progress
+from .output import say
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -29,7 +30,7 @@ class Bar:
     def __init__(self, iterations: int, quiet: bool) -> None:
         self.quiet = quiet
         self.start = self.last = time.monotonic()
-        shown = not quiet and sys.stderr.isatty()
+        shown = not quiet and sys.stderr is not None and sys.stderr.isatty()
         columns, rows = shutil.get_terminal_size()  # 80 and 24 where the terminal says 0
         self.bar = tqdm(total=iterations, disable=not shown, unit="it", ncols=columns, nrows=rows)
 
@@ -48,11 +49,10 @@ class Bar:
             left = (
                 (now - self.start) / progress.iteration * (progress.iterations - progress.iteration)
             )
-            print(
+            say(
                 f"iteration {progress.iteration}/{progress.iterations}, "
                 f"loss {progress.loss:.4g}, {left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
+                sys.stderr,
             )
 
     def __enter__(self) -> Self:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import FileError, UsageError
 from ..settings import PRESETS, Settings
+from .output import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +38,9 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("content", metavar="CONTENT", help="picture to paint")
+    parser.add_argument(
+        "content", metavar="CONTENT", help="picture to paint (PNG, JPEG, WebP, TIFF or BMP)"
+    )
     parser.add_argument("styles", metavar="STYLE", nargs="+", help="picture in the style wanted")
     parser.add_argument(
         "-o", "--output", metavar="OUT", required=True, help="painting: .png, .jpg, .webp or .tiff"
@@ -83,37 +88,59 @@ def run(args: argparse.Namespace) -> int:
     settings = Settings.preset(args.preset, **changes)
     if settings.optimizer == "lbfgs" and "learning_rate" in changes:
         raise UsageError("--learning-rate is for adam; lbfgs finds its own (add --optimizer adam)")
-    return paint(args.content, args.styles, args.output, settings, args.quiet)
+    return paint(args.content, args.styles, args.output, settings, args.quiet, args.on_interrupt)
 
 
-def paint(content: str, styles: list[str], output: str, settings: Settings, quiet: bool) -> int:
-    """Check the output, paint, save, say so; return the exit code."""
+def paint(
+    content: str,
+    styles: list[str],
+    output: str,
+    settings: Settings,
+    quiet: bool,
+    on_interrupt: Any,
+) -> int:
+    """Check the output, paint, save, say so; return the exit code.
+
+    `on_interrupt` is the handler of SIGINT while there is something to keep.
+    """
     from .. import images
     from ..pipeline import stylize
     from .progress import Bar
 
     target = images.check_output(output, [content, *styles, settings.init])
     start = time.monotonic()
-    with Bar(settings.iterations, quiet) as bar:
-        painting = stylize(content, styles, settings, bar.update)
-    target = save_somewhere(painting.image, target)
-    if not quiet:
-        print(
+    if on_interrupt is not None:
+        signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        with Bar(settings.iterations, quiet) as bar:
+            painting = stylize(content, styles, settings, bar.update)
+    finally:
+        if on_interrupt is not None:  # an impatient second Ctrl-C must not lose the painting
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    save_somewhere(painting.image, target)
+    if not quiet or painting.failed:
+        say(
             f"{target}: loss {painting.loss:.4g} after {painting.iterations} iterations "
             f"({painting.evaluations} evaluations, {time.monotonic() - start:.0f} s); "
-            f"stopped because {painting.stopped_because}"
+            f"stopped because {painting.stopped_because}",
+            sys.stdout,
         )
-    return 0 if painting.interruption is None else getattr(painting.interruption, "exit_code", 130)
+    if painting.interruption is not None:
+        return int(getattr(painting.interruption, "exit_code", 130))
+    return int(painting.failed)
 
 
-def save_somewhere(image: np.ndarray, target: Path) -> Path:
+def save_somewhere(image: np.ndarray, target: Path) -> None:
     """Save the painting; if the place has become unusable meanwhile, to the temporary folder."""
     from .. import images
 
     try:
         images.save(image, target)
-        return target
     except FileError as error:
-        refuge = Path(tempfile.mkdtemp(prefix="minimal_nst-")) / target.name
-        images.save(image, refuge)
+        refuge = Path(tempfile.mkdtemp(prefix="minimal_nst-")) / f"painting{target.suffix}"
+        try:
+            images.save(image, refuge)
+        except FileError as second:
+            refuge.parent.rmdir()
+            raise FileError(f"{error}; nor in the temporary folder: {second}") from error
         raise FileError(f"{error}; the painting is kept in {refuge}") from error

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
+
+from .output import say
 
 
 def add_parser(commands: Any) -> None:
@@ -31,16 +34,20 @@ def run(args: argparse.Namespace) -> int:
     weights = load_weights(path)
     sha256, md5, what = identify(path)
     if args.action == "verify":
-        print(f"{path}: valid VGG-19 weights, all values finite ({what})")
+        say(f"{path}: valid VGG-19 weights, all values finite ({what})", sys.stdout)
         return 0
-    print(f"file     {path}")
-    print(f"what     {what}")
-    print(f"size     {path.stat().st_size} bytes")
-    print(f"SHA-256  {sha256}")
-    print(f"MD5      {md5}")
-    print(f"layout   {weights.layout}")
-    for name, (kernel, bias) in weights.items():
-        print(
-            f"{name:13} kernel {kernel.shape!s:18} bias {bias.shape!s:7} |w| max {abs(kernel).max():.3f}"
-        )
+    lines = [
+        f"file     {path}",
+        f"what     {what}",
+        f"size     {path.stat().st_size} bytes",
+        f"SHA-256  {sha256}",
+        f"MD5      {md5}",
+        f"layout   {weights.layout}",
+    ]
+    lines += [
+        f"{name:13} kernel {kernel.shape!s:18} bias {bias.shape!s:7} "
+        f"|w| max {abs(kernel).max():.3f}"
+        for name, (kernel, bias) in weights.items()
+    ]
+    say("\n".join(lines), sys.stdout)
     return 0

@@ -1,0 +1,21 @@
+"""Printing that never spoils the work: it may be that nobody listens, or cannot read it."""
+
+from __future__ import annotations
+
+import os
+from typing import TextIO
+
+
+def say(text: str, stream: TextIO | None) -> None:
+    """Print a line; if the stream is closed, full, or ends in a pipe that nobody reads, do not."""
+    if stream is None:
+        return
+    encoding = stream.encoding or "utf-8"
+    line = text.encode(encoding, "backslashreplace").decode(encoding)
+    try:
+        print(line, file=stream, flush=True)
+    except OSError:
+        # what is left in the stream's buffer would be complained about at exit
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

@@ -231,16 +231,16 @@ class Fast:
         return dx
 
     def _bands(self, x: Array, U: Array) -> list[range]:
-        """Cut the rows of tiles into bands of about `BAND_BYTES`.
+        """Cut the rows of tiles into an even number of bands of about `BAND_BYTES`.
 
-        A multiple of four of them shares out well. It is not a multiple of the threads, because
-        BLAS rounds differently for matrices of different heights.
+        Each band of a wide layer reads all of U, so they should be few. Their number does not
+        depend on the threads, because BLAS rounds differently for matrices of other heights.
         """
         widest = max(U.shape[1:])
         down, across = (-(-side // F4.m) for side in x.shape[:2])
         limit = next(size for width, size in BAND_BYTES.items() if widest <= width)
         number = -(-len(U) * down * across * widest * x.itemsize // limit)
-        number = -(-number // 4) * 4
+        number = -(-number // 2) * 2
         height = -(-down // number)
         return [range(i, min(i + height, down)) for i in range(0, down, height)]
 

@@ -129,7 +129,7 @@ class Settings:
         "convolutions: fast, or as the textbook has them",
         choices=("winograd", "im2col"),
     )
-    threads: int | None = option(None, "threads to compute with [all processors]", least=1)
+    threads: int | None = option(None, "threads of the fast convolution [all processors]", least=1)
     dtype: str = option("float32", "precision of the network", choices=("float32", "float64"))
     device: str = option("auto", "cpu, cuda, cuda:N, or auto: a GPU if one works")
 

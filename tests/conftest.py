@@ -11,6 +11,7 @@ import pytest
 from minimal_nst import images
 from minimal_nst.backend import CPU, Backend, select
 from minimal_nst.errors import UsageError
+from minimal_nst.weights import Weights
 
 import strict
 
@@ -47,7 +48,7 @@ def xp(backend: Backend) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def weights() -> nst.load_weights.__class__:
+def weights() -> Weights:
     return nst.load_weights()
 
 

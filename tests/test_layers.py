@@ -15,6 +15,7 @@ TOLERANCE = 1e-10
 def draw(rng, dtype="float64"):
     kernel = rng.standard_normal((3, 3, C_IN, C_OUT)).astype(dtype)
     bias = rng.standard_normal(C_OUT).astype(dtype)
+    kernel.flags.writeable = bias.flags.writeable = False
     return kernel, bias
 
 

@@ -13,6 +13,7 @@ M, N = 9 * 11, 5
 def cases(rng):
     P = rng.standard_normal((M, N))
     A = losses.gram_matrix(rng.standard_normal((M, N)))
+    P.flags.writeable = A.flags.writeable = False
     return {
         "content": (lambda F: losses.content_loss(F, P), rng.standard_normal((M, N))),
         "style": (lambda F: losses.style_loss(F, A), rng.standard_normal((M, N))),

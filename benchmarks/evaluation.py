@@ -156,8 +156,8 @@ def each_layer(size):
         work = 2 * 9 * C_in * C_out * side**2 / 1e9
         rates = []
         for call in (
-            lambda name=name, x=x: engine.forward(name, x, ()),
-            lambda name=name, dy=dy: engine.backward(name, dy, None),
+            lambda name=name, x=x: engine.forward((name,), x, False),
+            lambda name=name, x=x, dy=dy: engine.backward((name,), dy, (None, x.shape)),
         ):
             seconds = []
             for _ in range(options.rounds + 1):

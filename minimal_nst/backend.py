@@ -15,6 +15,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -73,6 +74,9 @@ class Backend:
         host: np.ndarray = to_host(x)
         return host
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return select, (self.name,)
+
 
 CPU = Backend(np, "cpu")
 
@@ -130,35 +134,76 @@ def _connect_to_gpu(number: int) -> Backend:
     return Backend(cupy, f"cuda:{number}")
 
 
+class _OneThread:
+    """While anybody is inside this context, BLAS uses one thread; afterwards as many as before.
+
+    The setting is the process', and so is the count of those inside.
+    """
+
+    def __init__(self) -> None:
+        self._blas = ThreadpoolController()
+        self.begin()
+
+    def begin(self) -> None:
+        """Nobody is inside: so it is at first, and in the child of a fork."""
+        self._lock = threading.Lock()
+        self._inside = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._limits = self._blas.limit(limits=1, user_api="blas")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limits.restore_original_limits()
+
+
+_one_blas_thread = _OneThread()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_one_blas_thread.begin)
+
+
 class Workers:
     """Threads that share out work, each with BLAS to itself.
 
     NumPy's functions let other threads run while they compute, but use one thread each; BLAS
     would use all of them for every product. So while these threads work, BLAS is limited to one
-    thread; afterwards it is as it was.
+    thread. Several threads may call `run` at once, and after a fork the child has its own workers.
 
     Parameters
     ----------
     threads : int, optional
         By default $OMP_NUM_THREADS, or else as many as the process may use.
+
+    Raises
+    ------
+    UsageError
+        If `threads` is not a whole number, 1 or more.
     """
 
     def __init__(self, threads: int | None = None) -> None:
         if threads is None:
             wanted = os.environ.get("OMP_NUM_THREADS", "")
             threads = int(wanted) if wanted.isdecimal() and int(wanted) else available_processors()
-        self.threads = threads
-        self._pool = ThreadPoolExecutor(threads)
-        self._blas = ThreadpoolController()
+        if not isinstance(threads, int | np.integer) or threads < 1:
+            raise UsageError(f"threads is {threads!r}; it must be a whole number, 1 or more")
+        self.threads = int(threads)
+        self._process, self._pool = os.getpid(), ThreadPoolExecutor(self.threads)
 
     def run(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
         """Call `function` with each of `items`; return the results in their order.
 
         Each call sees the caller's context, in which NumPy keeps its `errstate`.
         """
+        if self._process != os.getpid():  # no thread survives a fork
+            self._process, self._pool = os.getpid(), ThreadPoolExecutor(self.threads)
         items = list(items)
         contexts = [copy_context() for _ in items]
-        with self._blas.limit(limits=1, user_api="blas"):
+        with _one_blas_thread:
             return list(self._pool.map(lambda c, item: c.run(function, item), contexts, items))
 
 

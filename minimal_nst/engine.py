@@ -3,60 +3,80 @@
 `Textbook` calls the functions of `layers` as they stand, on any kind of array. `Fast` computes the
 same on a CPU in bands of rows: by Winograd's convolution, on all threads, in buffers that it uses
 again. Its buffers never show: a tap's output, and what a backward needs, are arrays of their own.
+
+Glossary::
+
+    step     layers that are computed in one go; only the last one's output can be seen
+    band     some rows of the picture, as many as fit in a processor's cache
+    z, dz    what a convolution returns before its ReLU, and dL/dz
 """
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable, Collection
-from functools import cache, partial
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from . import layers, winograd
-from .backend import Array, Workers
-from .winograd import F4, TURNED
+from .backend import Array, Workers, array_module
+from .winograd import F4, TURNED, Transform
 
 Parameters = Callable[[str], tuple[Array, Array]]
 """Name of a convolution -> (kernel, bias)."""
+
+Step = tuple[str, ...]
 
 
 class Engine(Protocol):
     """What the network needs."""
 
-    def forward(self, layer: str, x: Array, taps: Collection[str]) -> tuple[Array, Any]:
-        """Return a layer's output and what its backward will need.
+    def steps(self, path: Sequence[str], taps: Collection[str]) -> list[Step]:
+        """Divide consecutive layers into steps; each tap is the last layer of one."""
+
+    def forward(self, step: Step, x: Array, kept: bool) -> tuple[Array, Any]:
+        """Return a step's output and what its backward will need.
 
         Parameters
         ----------
-        layer : str
-            A member of `architecture.LAYERS`.
+        step : tuple of str
+            Members of `architecture.LAYERS`.
         x : (H, W, C) array
-        taps : collection of str
-            The layers whose outputs the caller will keep. Of a convolution that is not among
-            them, the engine may return the output already rectified.
+        kept : bool
+            Whether the caller will use the output after the next step.
 
         Returns
         -------
         y : array
-            (H, W, C_out), or (H//2, W//2, C) after a pooling.
+            (H, W, C_out), or (H//2, W//2, C_out) after a pooling.
         cache : object
             For `backward` only.
         """
 
-    def backward(self, layer: str, dy: Array, cache: Any) -> Array:
-        """Return dL/dx of a layer from dL/dy and what its forward had kept."""
+    def backward(self, step: Step, dy: Array, cache: Any, gradient: Array = None) -> Array:
+        """Return dL/dx of a step from dL/dy and what its forward had kept.
 
-    def add(self, dx: Array, gradient: Array) -> Array:
-        """Return dx + gradient, where dx may be what `backward` returned last."""
+        What else the loss gains from x directly, if x is tapped, is added: `gradient`, (H, W, C).
+        """
 
-    def matmul(self, a: Array, b: Array) -> Array:
-        """Return a @ b for matrices of which one dimension is long."""
+    def contract(self, a: Array, b: Array) -> Array:
+        """Return a @ b, a sum over many positions: (N, M) @ (M, N)."""
+
+    def transform(self, a: Array, b: Array) -> Array:
+        """Return a @ b, which is each position on its own: (M, N) @ (N, N)."""
+
+    def recycle(self, arrays: Iterable[Array]) -> None:
+        """Be told that nobody will look at these outputs any more."""
 
 
 class Textbook:
-    """The layers exactly as `layers` defines them.
+    """The layers exactly as `layers` defines them, one by one.
 
     Parameters
     ----------
@@ -69,10 +89,16 @@ class Textbook:
         self._parameters = cache(parameters)
         self._pooling = pooling
 
-    def forward(self, layer: str, x: Array, taps: Collection[str]) -> tuple[Array, Any]:
+    def steps(self, path: Sequence[str], taps: Collection[str]) -> list[Step]:
         """See `Engine`."""
+        return [(layer,) for layer in path]
+
+    def forward(self, step: Step, x: Array, kept: bool) -> tuple[Array, Any]:
+        """See `Engine`."""
+        (layer,) = step
         if layer.startswith("conv"):
-            return layers.conv_forward(x, *self._parameters(layer)), None
+            kernel, bias = self._parameters(layer)
+            return _by_bands(lambda x: layers.conv_forward(x, kernel, bias), x, kernel), None
         if layer.startswith("relu"):
             return layers.relu_forward(x)
         if self._pooling == "avg":
@@ -80,24 +106,56 @@ class Textbook:
         y, winners = layers.max_pool_forward(x)
         return y, (winners, x.shape)
 
-    def backward(self, layer: str, dy: Array, cache: Any) -> Array:
+    def backward(self, step: Step, dy: Array, cache: Any, gradient: Array = None) -> Array:
         """See `Engine`."""
+        (layer,) = step
+        dx = self._backward(layer, dy, cache)
+        return dx if gradient is None else dx + gradient
+
+    def _backward(self, layer: str, dy: Array, cache: Any) -> Array:
         if layer.startswith("conv"):
             kernel, _ = self._parameters(layer)
-            return layers.conv_backward(dy, kernel)
+            return _by_bands(lambda dy: layers.conv_backward(dy, kernel), dy, kernel)
         if layer.startswith("relu"):
             return layers.relu_backward(dy, cache)
         if self._pooling == "avg":
             return layers.avg_pool_backward(dy, cache)
         return layers.max_pool_backward(dy, *cache)
 
-    def add(self, dx: Array, gradient: Array) -> Array:
-        """See `Engine`."""
-        return dx + gradient
-
-    def matmul(self, a: Array, b: Array) -> Array:
+    def contract(self, a: Array, b: Array) -> Array:
         """See `Engine`."""
         return a @ b
+
+    def transform(self, a: Array, b: Array) -> Array:
+        """See `Engine`."""
+        return a @ b
+
+    def recycle(self, arrays: Iterable[Array]) -> None:
+        """See `Engine`."""
+
+
+COLUMNS_BYTES = 2**23
+"""What `im2col` may take at a time: so much lies in a cache, and need not be asked for anew."""
+
+
+def _by_bands(convolve: Callable[[Array], Array], x: Array, kernel: Array) -> Array:
+    """Apply a 3x3 operation to bands of rows, each with the row above and below, which then go.
+
+    A GPU has no such cache, and wants few launches: there it is one band.
+    """
+    H, W, _ = x.shape
+    height = max(8, COLUMNS_BYTES // (9 * kernel.shape[2] * W * x.dtype.itemsize))
+    if height >= H or array_module(x) is not np:
+        return convolve(x)
+    y = None
+    for start in range(0, H, height):
+        rows = slice(start, min(start + height, H))
+        above = min(start, 1)
+        band = convolve(x[start - above : rows.stop + 1])
+        if y is None:
+            y = np.empty((H, W, band.shape[2]), x.dtype)
+        y[rows] = band[above : above + rows.stop - start]
+    return y
 
 
 BAND_BYTES = {128: 2**20, 256: 2**22, 512: 2**24}
@@ -106,6 +164,8 @@ BAND_BYTES = {128: 2**20, 256: 2**22, 512: 2**24}
 Narrow layers are bound by memory and want buffers that stay in the second-level cache; wide ones
 are bound by their matrix products and want tall matrices."""
 
+DIRECT_BAND = 2**13
+"""Positions in a band of the first convolution."""
 
 WORTH_A_CALL = 2**16
 """Numbers that take about as long to pass over as it takes to hand work to a thread."""
@@ -114,7 +174,9 @@ WORTH_A_CALL = 2**16
 class Fast:
     """The same in bands of rows, by Winograd's convolution, on all threads, reusing buffers.
 
-    Two scratch arrays take turns: every operation reads what the last one wrote into the one, and
+    A step is a convolution with the ReLU and the pooling after it, up to the first tap: a band is
+    convolved, rectified and pooled while it lies in the cache, and so is its gradient on the way
+    back. Two scratch arrays take turns: each step reads what the last one wrote into the one, and
     writes into the other.
 
     Parameters
@@ -127,204 +189,325 @@ class Fast:
     def __init__(self, parameters: Parameters, pooling: str, workers: Workers) -> None:
         self._pooling = pooling
         self._workers = workers
-        self._kernel = cache(partial(_prepared, parameters))
-        self._scratch = [np.empty(0, "uint8"), np.empty(0, "uint8")]
-        self._latest: Array = None  # what was last written into scratch
-        self._rectified: Array = None  # what a convolution last returned with the ReLU in it
-        self._thread = threading.local()
+        self._convolution = cache(lambda layer: _prepared(*parameters(layer)))
+        self._alone = Textbook(parameters, pooling)
+        self._memory = _Memory()
 
-    def forward(self, layer: str, x: Array, taps: Collection[str]) -> tuple[Array, Any]:
+    def steps(self, path: Sequence[str], taps: Collection[str]) -> list[Step]:
         """See `Engine`."""
-        if layer.startswith("conv"):
-            return self._conv(layer, x, taps), None
-        if layer.startswith("relu"):
-            if x is not self._rectified:
-                return layers.relu_forward(x)
-            return x, (x if layer in taps else self._positive(x))
-        shape = (x.shape[0] // 2, x.shape[1] // 2, x.shape[2])
-        y = self._output(shape, x.dtype, layer in taps)
-        if self._pooling == "avg":
-            self._over_rows(y, lambda b: _avg_pool(x[_twice(b)], y[b]))
-            return y, x.shape
-        winners = np.empty(shape, "uint8")
-        self._over_rows(y, lambda b: _max_pool(x[_twice(b)], y[b], winners[b]))
-        return y, (winners, x.shape)
+        steps: list[Step] = []
+        for layer in path:
+            last = steps[-1] if steps else ("",)
+            joins = not layer.startswith("conv") and last[0].startswith("conv")
+            if joins and last[-1] not in taps:
+                steps[-1] = (*last, layer)
+            else:
+                steps.append((layer,))
+        return steps
 
-    def backward(self, layer: str, dy: Array, cache: Any) -> Array:
+    def forward(self, step: Step, x: Array, kept: bool) -> tuple[Array, Any]:
         """See `Engine`."""
-        if layer.startswith("conv"):
-            return self._conv_backward(layer, dy)
-        if layer.startswith("relu"):
-            dx = dy if dy is self._latest else self._output(dy.shape, dy.dtype)
-            self._over_rows(dy, lambda b: np.multiply(dy[b], _mask_of(cache[b]), out=dx[b]))
-            return dx
-        shape = cache if self._pooling == "avg" else cache[1]
-        dx = self._output(shape, dy.dtype)
-        dx[2 * len(dy) :] = 0
-        dx[:, 2 * dy.shape[1] :] = 0
-        if self._pooling == "avg":
-            self._over_rows(dy, lambda b: _avg_pool_backward(dy[b], dx[_twice(b)]))
-        else:
-            winners = cache[0]
-            self._over_rows(dy, lambda b: _max_pool_backward(dy[b], winners[b], dx[_twice(b)]))
-        return dx
-
-    def add(self, dx: Array, gradient: Array) -> Array:
-        """See `Engine`."""
-        total = dx if dx is self._latest else self._output(dx.shape, dx.dtype)
-        self._over_rows(dx, lambda b: np.add(dx[b], gradient[b], out=total[b]))
-        return total
-
-    def matmul(self, a: Array, b: Array) -> Array:
-        """See `Engine`."""
-        height = 4 * b.shape[1]  # below that, a product is not worth its call
-        if a.shape[0] >= a.shape[1]:
-            y = np.empty((a.shape[0], b.shape[1]), a.dtype)
-            self._over_rows(a, lambda band: np.matmul(a[band], b, out=y[band]), height)
-            return y
-        return sum(self._over_rows(b, lambda band: a[:, band] @ b[band], height))
-
-    def _conv(self, layer: str, x: Array, taps: Collection[str]) -> Array:
-        """Convolve, add the bias and, unless the plain output is tapped, rectify."""
-        U, bias = self._kernel(layer)
+        if not step[0].startswith("conv"):  # behind a tap: too rare to be worth code of its own
+            return self._alone.forward(step, x, kept)
+        convolution = self._convolution(step[0])
         H, W, _ = x.shape
-        relu = layer.replace("conv", "relu")
-        y = self._output((H, W, len(bias)), x.dtype, layer in taps or relu in taps)
-        self._rectified = y if layer not in taps else None
-
-        def rectify(band: Array) -> None:
-            if y is self._rectified:
-                np.maximum(band, 0, out=band)
-
-        def band(rows: range) -> None:
-            winograd.convolve(x, U, bias, rows, F4, self._workspace(x, U, rows), y)
-            rectify(y[F4.m * rows.start : F4.m * rows.stop])
-
-        def textbook_band(b: slice) -> None:
-            y[b] = _with_halo(lambda x: layers.conv_forward(x, U, bias), x, b)
-            rectify(y[b])
-
-        if U.ndim == 3:
-            self._workers.run(band, self._bands(x, U))
+        C = convolution.channels[1]
+        if len(step) == 3:
+            y = self._output((H // 2, W // 2, C), x.dtype, kept)
+            gates = np.empty(y.shape, "uint8")
         else:
-            self._over_rows(y, textbook_band)
-        return y
+            y = self._output((H, W, C), x.dtype, kept)
+            gates = y if kept or len(step) == 1 else np.empty(y.shape, bool)
 
-    def _conv_backward(self, layer: str, dy: Array) -> Array:
-        U, _ = self._kernel(layer)
-        H, W, _ = dy.shape
-        if U.ndim == 4:
-            dx = np.empty((H, W, U.shape[2]), dy.dtype)
+        def band(rows: slice) -> None:
+            halo, above = _with_halo(rows, H)
+            if len(step) == 3:
+                z = self._buffer("rows", (rows.stop - rows.start, W, C), x.dtype)
+            else:
+                z = y[rows]
+            convolution.forward(x[halo], above, self._buffer, z)
+            if len(step) > 1:
+                np.maximum(z, 0, out=z)
+            if len(step) == 3:
+                half = slice(rows.start // 2, rows.stop // 2)
+                _POOL[self._pooling](z, y[half], gates[half])
+            elif gates is not y:
+                np.greater(z, 0, out=gates[rows])
 
-            def textbook_band(b: slice) -> None:
-                dx[b] = _with_halo(lambda dy: layers.conv_backward(dy, U), dy, b)
+        self._workers.run(band, convolution.bands(x))
+        return y, (gates, x.shape)
 
-            self._over_rows(dy, textbook_band)
-            return dx
-        U = U.transpose(0, 2, 1)
-        dx = self._output((H, W, U.shape[2]), dy.dtype)
+    def backward(self, step: Step, dy: Array, cache: Any, gradient: Array = None) -> Array:
+        """See `Engine`."""
+        if not step[0].startswith("conv"):
+            return self._alone.backward(step, np.asarray(dy), cache, gradient)
+        convolution = self._convolution(step[0])
+        gates, shape = cache
+        dx = self._output(shape, dy.dtype, kept=step[0] == "conv1_1")
 
-        def band(rows: range) -> None:
-            winograd.convolve(dy, U, None, rows, TURNED, self._workspace(dy, U, rows), dx)
+        def band(rows: slice) -> None:
+            halo, above = _with_halo(rows, shape[0])
+            dz = self._dz(step, dy, gates, halo, shape[1])
+            convolution.backward(dz, above, self._buffer, dx[rows])
+            if gradient is not None:
+                dx[rows] += gradient[rows]
 
-        self._workers.run(band, self._bands(dy, U))
+        self._workers.run(band, convolution.bands(dx))
         return dx
 
-    def _bands(self, x: Array, U: Array) -> list[range]:
-        """Cut the rows of tiles into an even number of bands of about `BAND_BYTES`.
+    def _dz(self, step: Step, dy: Array, gates: Array, rows: slice, W: int) -> Array:
+        """Some rows of dL/dz: back through the pooling and the ReLU, if the step has them."""
+        if len(step) == 1:
+            return dy[rows]
+        C = dy.shape[2]
+        if len(step) == 2:
+            dz = self._buffer("rows", (rows.stop - rows.start, W, C), dy.dtype)
+            np.multiply(dy[rows], _mask_of(gates[rows]), out=dz)
+            return dz
+        pooled = slice(rows.start // 2, min(-(-rows.stop // 2), len(dy)))
+        first, last = 2 * pooled.start, 2 * pooled.stop
+        dz = self._buffer("rows", (max(last, rows.stop) - first, W, C), dy.dtype)
+        dz[last - first :] = 0  # an odd last row or column was dropped
+        dz[:, 2 * dy.shape[1] :] = 0
+        upstream = dy[pooled] if self._pooling == "max" else dy[pooled] / 4
+        for k, quarter in enumerate(layers.quarters(dz)):
+            np.multiply(upstream, gates[pooled] & (1 << k) != 0, out=quarter)
+        return dz[rows.start - first : rows.stop - first]
+
+    def contract(self, a: Array, b: Array) -> Array:
+        """See `Engine`. The slices do not depend on the number of threads, nor do the bits."""
+        height = max(4 * b.shape[1], -(-WORTH_A_CALL // b.shape[1]), -(-len(b) // 32))
+        return sum(self._workers.run(lambda s: a[:, s] @ b[s], _bands(len(b), height)))
+
+    def transform(self, a: Array, b: Array) -> Array:
+        """See `Engine`. The rows are computed when the backward pass asks for them."""
+        return Product(a, b)
+
+    def recycle(self, arrays: Iterable[Array]) -> None:
+        """See `Engine`. Memory that the system has to provide anew costs more than to fill it."""
+        self._memory.recycled = list(arrays)
+
+    def _output(self, shape: tuple[int, ...], dtype: Any, kept: bool) -> Array:
+        """An array to write to: one of its own if it is to be kept, else the scratch in turn."""
+        if not kept:
+            self._memory.scratch.reverse()
+            return self._memory.scratch[0].take(shape, dtype)
+        for i, array in enumerate(self._memory.recycled):
+            if array.shape == shape and array.dtype == dtype:
+                return self._memory.recycled.pop(i)
+        return np.empty(shape, dtype)
+
+    def _buffer(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+        """The calling thread's buffer of this name; what was in it is lost."""
+        return self._memory.buffers[name].take(shape, dtype)
+
+
+class _Room:
+    """Memory that grows to the largest array that was ever asked of it."""
+
+    def __init__(self) -> None:
+        self._bytes = np.empty(0, "uint8")
+
+    def take(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """An array in this memory; the one that was taken last is lost."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        if self._bytes.size < size:
+            self._bytes = np.empty(size, "uint8")
+        return self._bytes[:size].view(dtype).reshape(shape)
+
+
+class _Memory(threading.local):
+    """What an engine writes to, for each thread its own, so that networks can be shared.
+
+    Attributes
+    ----------
+    scratch : two rooms
+        Of a thread that evaluates: what one step leaves for the next. They take turns.
+    recycled : list of arrays
+        Of a thread that evaluates: its last outputs, which nobody looks at any more.
+    buffers : dict
+        Of a worker: name -> room, within a band.
+    """
+
+    def __init__(self) -> None:
+        self.scratch = [_Room(), _Room()]
+        self.recycled: list[Array] = []
+        self.buffers: defaultdict[str, _Room] = defaultdict(_Room)
+
+
+Buffer = Callable[[str, tuple[int, ...], Any], Array]
+"""`Fast._buffer`."""
+
+
+@dataclass(frozen=True)
+class Winograd:
+    """A convolution by `winograd.convolve`.
+
+    Attributes
+    ----------
+    U : (36, C_in, C_out) array
+    bias : (C_out,) array
+    """
+
+    U: Array
+    bias: Array
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """(C_in, C_out)."""
+        _, C_in, C_out = self.U.shape
+        return C_in, C_out
+
+    def forward(self, x: Array, above: int, buffer: Buffer, y: Array) -> None:
+        """Write the band y of the output; x has its rows and, above and below, one more."""
+        self._convolve(x, above, self.U, self.bias, F4, y, buffer)
+
+    def backward(self, dy: Array, above: int, buffer: Buffer, dx: Array) -> None:
+        """Write the band dx from its rows of dy and, above and below, one more."""
+        self._convolve(dy, above, self.U.transpose(0, 2, 1), None, TURNED, dx, buffer)
+
+    @staticmethod
+    def _convolve(
+        x: Array, above: int, U: Array, bias: Array, transform: Transform, y: Array, buffer: Buffer
+    ) -> None:
+        size = winograd.workspace_size((*y.shape[:2], x.shape[2]), y.shape[2])
+        tiles = buffer("tiles", (size,), x.dtype)
+        winograd.convolve(x, above, U, bias, transform, tiles, y)
+
+    def bands(self, x: Array) -> list[slice]:
+        """Cut the rows into an even number of bands of about `BAND_BYTES`.
 
         Each band of a wide layer reads all of U, so they should be few. Their number does not
         depend on the threads, because BLAS rounds differently for matrices of other heights.
         """
-        widest = max(U.shape[1:])
         down, across = (-(-side // F4.m) for side in x.shape[:2])
-        limit = next(size for width, size in BAND_BYTES.items() if widest <= width)
-        number = -(-len(U) * down * across * widest * x.itemsize // limit)
+        limit = next(size for width, size in BAND_BYTES.items() if max(self.channels) <= width)
+        number = -(-len(self.U) * down * across * max(self.channels) * x.itemsize // limit)
         number = -(-number // 2) * 2
-        height = -(-down // number)
-        return [range(i, min(i + height, down)) for i in range(0, down, height)]
-
-    def _workspace(self, x: Array, U: Array, rows: range) -> Array:
-        """The calling thread's buffer for a band."""
-        needed = winograd.workspace_size(x.shape, U.shape[2], rows, F4)
-        buffer: Array = getattr(self._thread, "buffer", None)
-        if buffer is None or buffer.size < needed:
-            buffer = self._thread.buffer = np.empty(needed, x.dtype)
-        return buffer
-
-    def _output(self, shape: tuple[int, ...], dtype: Any, kept: bool = False) -> Array:
-        """An array to write to: a new one if it is to be kept, else the scratch whose turn it is."""
-        if kept:
-            return np.empty(shape, dtype)
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        self._scratch.reverse()
-        if self._scratch[0].size < size:
-            self._scratch[0] = np.empty(size, "uint8")
-        self._latest = self._scratch[0][:size].view(dtype).reshape(shape)
-        return self._latest
-
-    def _positive(self, x: Array) -> Array:
-        """Where x > 0."""
-        mask = np.empty(x.shape, bool)
-        self._over_rows(x, lambda b: np.greater(x[b], 0, out=mask[b]))
-        return mask
-
-    def _over_rows(self, x: Array, function: Callable[[slice], Any], least: int = 1) -> list[Any]:
-        """Share out the rows of x, in slices that no number of threads changes.
-
-        They are at most 32, of at least `least` rows and of as many numbers as are worth a call.
-        """
-        length = len(x)
-        height = max(least, -(-length // 32), -(-WORTH_A_CALL * length // x.size))
-        bands = [slice(i, min(i + height, length)) for i in range(0, length, height)]
-        return self._workers.run(function, bands)
+        return _bands(len(x), F4.m * -(-down // number))
 
 
-def _prepared(parameters: Parameters, layer: str) -> tuple[Array, Array]:
-    """(U, bias) of a convolution; the kernel itself where three channels make tiles a waste."""
-    kernel, bias = parameters(layer)
-    return (kernel if kernel.shape[2] == 3 else winograd.transform_kernel(kernel)), bias
+@dataclass(frozen=True)
+class Direct:
+    """The first convolution, as in `layers` but with buffers: for three channels, tiles are a waste.
+
+    Attributes
+    ----------
+    kernel : (3, 3, 3, C_out) array
+    bias : (C_out,) array
+    """
+
+    kernel: Array
+    bias: Array
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """(C_in, C_out)."""
+        return self.kernel.shape[2], self.kernel.shape[3]
+
+    def forward(self, x: Array, above: int, buffer: Buffer, y: Array) -> None:
+        """As `Winograd.forward`: `layers.im2col`, three rows of nine numbers a position."""
+        h, W, C_out = y.shape
+        padded = buffer("padded", (h + 2, W + 2, 3), x.dtype)
+        padded[...] = 0
+        padded[1 - above : 1 - above + len(x), 1:-1] = x
+        down, right, _ = padded.strides
+        cols = buffer("columns", (h, W, 3, 9), x.dtype)
+        cols[...] = as_strided(padded, cols.shape, (down, right, down, x.itemsize))
+        np.matmul(cols.reshape(-1, 27), self.kernel.reshape(27, -1), out=y.reshape(-1, C_out))
+        y += self.bias
+
+    def backward(self, dy: Array, above: int, buffer: Buffer, dx: Array) -> None:
+        """As `Winograd.backward`: `layers.col2im`, with whole rows of the picture next to it."""
+        n, W, C_out = dy.shape
+        dcols = buffer("columns", (27, n * W), dy.dtype)
+        np.matmul(self.kernel.reshape(27, C_out), dy.reshape(-1, C_out).T, out=dcols)
+        padded = buffer("padded", (3, n + 2, W + 2), dy.dtype)
+        padded[...] = 0
+        for (i, j), place in zip(layers.OFFSETS, dcols.reshape(9, 3, n, W), strict=True):
+            padded[:, i : i + n, j : j + W] += place
+        dx[...] = padded[:, above + 1 : above + 1 + len(dx), 1:-1].transpose(1, 2, 0)
+
+    def bands(self, x: Array) -> list[slice]:
+        """As `Winograd.bands`."""
+        return _bands(len(x), 2 * -(-DIRECT_BAND // (2 * x.shape[1])))
 
 
-def _mask_of(kept: Array) -> Array:
+def _prepared(kernel: Array, bias: Array) -> Winograd | Direct:
+    """The way to convolve with these parameters that is the fastest."""
+    if kernel.shape[2] == 3:
+        return Direct(kernel, bias)
+    return Winograd(winograd.transform_kernel(kernel), bias)
+
+
+class Product:
+    """The matrix a @ b, of which those rows are computed that are asked for.
+
+    Parameters
+    ----------
+    a : (..., K) array
+        The product has its shape but for the last axis.
+    b : (K, N) array
+    """
+
+    def __init__(self, a: Array, b: Array) -> None:
+        self.a, self.b = a, b
+        self.shape = (*a.shape[:-1], b.shape[1])
+        self.dtype = a.dtype
+
+    def __getitem__(self, rows: slice) -> Array:
+        a = self.a[rows]
+        return (a.reshape(-1, a.shape[-1]) @ self.b).reshape(*a.shape[:-1], -1)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.asarray(self[:], dtype)
+
+    def reshape(self, shape: tuple[int, ...]) -> Product:
+        """The same rows, arranged otherwise; their length stays."""
+        return Product(self.a.reshape(*shape[:-1], -1), self.b)
+
+
+def _bands(length: int, height: int) -> list[slice]:
+    """Cut rows into bands of this height."""
+    return [slice(i, min(i + height, length)) for i in range(0, length, height)]
+
+
+def _with_halo(rows: slice, length: int) -> tuple[slice, int]:
+    """A band with the row above and below, if there is one; and how many there are above."""
+    above = min(rows.start, 1)
+    return slice(rows.start - above, min(rows.stop + 1, length)), above
+
+
+def _mask_of(gates: Array) -> Array:
     """The mask of a ReLU, from what was kept: itself, or the output."""
-    return kept if kept.dtype == bool else kept > 0
+    return gates if gates.dtype == bool else gates > 0
 
 
-def _twice(band: slice) -> slice:
-    """The rows that a band of pooled rows comes from."""
-    return slice(2 * band.start, 2 * band.stop)
+def _max_pool(z: Array, y: Array, gates: Array) -> None:
+    """Pool what a ReLU has rectified.
 
-
-def _with_halo(function: Callable[[Array], Array], x: Array, band: slice) -> Array:
-    """Apply a 3x3 operation to a band of rows: with the row above and below, which then go."""
-    above, below = min(band.start, 1), min(len(x) - band.stop, 1)
-    y = function(x[band.start - above : band.stop + below])
-    return y[above : above + band.stop - band.start]
-
-
-def _max_pool(x: Array, y: Array, winners: Array) -> None:
-    """As `layers.max_pool_forward`: the winner is the number of earlier places that are smaller."""
-    a, b, c, d = layers.quarters(x)
+    Bit k of a gate is set if place k of the window will receive the gradient: the first of the
+    largest, if it is not zero.
+    """
+    a, b, c, d = layers.quarters(z)
     np.maximum(a, b, out=y)
     np.maximum(y, c, out=y)
     np.maximum(y, d, out=y)
-    lost = a < y
-    winners[...] = lost
-    for quarter in (b, c):
-        lost &= quarter < y
-        winners += lost
+    vacant = y > 0
+    gates[...] = 0
+    for k, quarter in enumerate((a, b, c, d)):
+        wins = quarter == y
+        wins &= vacant
+        vacant ^= wins
+        gates |= wins.view("uint8") << k
 
 
-def _max_pool_backward(dy: Array, winners: Array, dx: Array) -> None:
-    for k, quarter in enumerate(layers.quarters(dx)):
-        np.multiply(dy, winners == k, out=quarter)
+def _avg_pool(z: Array, y: Array, gates: Array) -> None:
+    """The same for averages: all places that are not zero receive a part."""
+    y[...] = layers.avg_pool_forward(z)
+    gates[...] = 0
+    for k, quarter in enumerate(layers.quarters(z)):
+        gates |= (quarter > 0).view("uint8") << k
 
 
-def _avg_pool(x: Array, y: Array) -> None:
-    y[...] = layers.avg_pool_forward(x)
-
-
-def _avg_pool_backward(dy: Array, dx: Array) -> None:
-    for quarter in layers.quarters(dx):
-        np.multiply(dy, 0.25, out=quarter)
+_POOL = {"max": _max_pool, "avg": _avg_pool}

@@ -10,7 +10,7 @@ Glossary::
     dF      dL/dF, of the shape of F
 
 Each loss takes the weight that it has in the objective, so that scaling costs nothing, and
-`style_loss` takes the function by which matrices are multiplied, so that it can be a faster one.
+`style_loss` takes the functions by which matrices are multiplied, so that they can be faster ones.
 Losses are summed in float64 (or complex128) whatever the features' dtype, and are Python numbers.
 """
 
@@ -53,7 +53,7 @@ def content_loss(F: Array, P: Array, weight: float = 1.0) -> tuple[Any, Array]:
     return weight * _sum(D * D) / 2, weight * D
 
 
-def gram_matrix(F: Array, matmul: Product = operator.matmul) -> Array:
+def gram_matrix(F: Array, contract: Product = operator.matmul) -> Array:
     r"""Correlations between the channels, summed over all positions.
 
     .. math:: G_{ij} = \sum_m F_{mi} F_{mj}
@@ -62,7 +62,7 @@ def gram_matrix(F: Array, matmul: Product = operator.matmul) -> Array:
     ----------
     F : (M, N) array
         Features, one row per position.
-    matmul : callable
+    contract : callable
         Multiplies two matrices.
 
     Returns
@@ -73,11 +73,15 @@ def gram_matrix(F: Array, matmul: Product = operator.matmul) -> Array:
     ----------
     Gatys et al. (2016), eq. 3.
     """
-    return matmul(F.T, F)
+    return contract(F.T, F)
 
 
 def style_loss(
-    F: Array, A: Array, weight: float = 1.0, matmul: Product = operator.matmul
+    F: Array,
+    A: Array,
+    weight: float = 1.0,
+    contract: Product = operator.matmul,
+    transform: Product = operator.matmul,
 ) -> tuple[Any, Array]:
     r"""Squared distance between two Gram matrices, and its gradient.
 
@@ -93,8 +97,8 @@ def style_loss(
         picture has another number of positions M', A is its Gram matrix times M / M'.
     weight : float
         Factor of both results.
-    matmul : callable
-        Multiplies two matrices.
+    contract, transform : callable
+        Multiply two matrices: the one for G, the other for dF.
 
     Returns
     -------
@@ -106,9 +110,9 @@ def style_loss(
     Gatys et al. (2016), eqs. 4 and 6.
     """
     M, N = F.shape
-    D = gram_matrix(F, matmul) - A
+    D = gram_matrix(F, contract) - A
     scale = weight / (N**2 * M**2)
-    return scale * _sum(D * D) / 4, matmul(F, scale * D)
+    return scale * _sum(D * D) / 4, transform(F, scale * D)
 
 
 def total_variation(x: Array, weight: float = 1.0) -> tuple[Any, Array]:

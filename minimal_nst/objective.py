@@ -77,7 +77,7 @@ class Objective:
         for style in styles:
             for tap, features in vgg.features(style, self._style_weights).items():
                 F = as_matrix(features)
-                per_position = gram_matrix(F, vgg.engine.matmul) / (F.shape[0] * len(styles))
+                per_position = gram_matrix(F, vgg.engine.contract) / (F.shape[0] * len(styles))
                 self._grams[tap] = self._grams.get(tap, 0) + per_position
 
     def __call__(self, image: np.ndarray) -> tuple[Any, np.ndarray]:
@@ -104,17 +104,19 @@ class Objective:
         backend = self.vgg.backend
         image = backend.upload(x, self.vgg.dtype)
         features, tape = self.vgg.forward(image, {**self._content_weights, **self._style_weights})
-        self.terms = {}
+        terms: dict[str, Any] = {}
         gradients: dict[str, Array] = {}
         for name, tap, loss, dF in chain(self._content(features), self._style(features)):
-            self.terms[f"{name}:{tap}"] = loss
+            terms[f"{name}:{tap}"] = loss
             gradient = dF.reshape(features[tap].shape)
             gradients[tap] = gradients[tap] + gradient if tap in gradients else gradient
         dx = self.vgg.backward(tape, gradients)
+        self.vgg.engine.recycle(features.values())
         if self.settings.tv_weight:
-            self.terms["tv"], dTV = total_variation(image, self.settings.tv_weight)
+            terms["tv"], dTV = total_variation(image, self.settings.tv_weight)
             dx = dx + dTV
-        return sum(self.terms.values()), backend.download(dx)
+        self.terms = terms
+        return sum(terms.values()), backend.download(dx)
 
     def _content(self, features: dict[str, Array]) -> Iterator[Term]:
         """The content terms: the paper's 1/2 sum, or the mean of squares."""
@@ -129,8 +131,8 @@ class Objective:
             F = as_matrix(features[tap])
             M, N = F.shape
             scale = weight if self.settings.style_form == "paper" else weight * 4 / N**2
-            A = self._grams[tap] * M
-            yield "style", tap, *style_loss(F, A, scale, self.vgg.engine.matmul)
+            A, engine = self._grams[tap] * M, self.vgg.engine
+            yield "style", tap, *style_loss(F, A, scale, engine.contract, engine.transform)
 
 
 def as_matrix(features: Array) -> Array:

@@ -4,7 +4,7 @@ Glossary::
 
     image   (H, W, 3) RGB, 0..255, on the host
     x       (H, W, 3) in VGG space (BGR, mean removed), or the output of a layer
-    tape    [(layer, cache), ...] in the order of computation
+    tape    [(step, cache), ...] in the order of computation; a step is one layer or a few
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy as np
 
 from .architecture import LAYERS, canonical, depth_of, keras_name
 from .backend import CPU, Array, Backend, Workers, select
-from .engine import Engine, Fast, Textbook
+from .engine import Engine, Fast, Step, Textbook
 from .errors import UsageError
 
 MEAN_BGR = np.array([103.939, 116.779, 123.68])
 """Mean colour of ImageNet, which VGG-19 was trained without (blue, green, red; 0..255)."""
 
-Tape = list[tuple[str, Any]]
+Tape = list[tuple[Step, Any]]
 
 
 def preprocess(image: np.ndarray) -> np.ndarray:
@@ -40,6 +40,8 @@ def deprocess(x: np.ndarray) -> np.ndarray:
 
 class VGG19:
     """The convolutional part of VGG-19 with frozen weights.
+
+    Several threads may use one network at once; it can be copied, pickled and used after a fork.
 
     Parameters
     ----------
@@ -85,10 +87,14 @@ class VGG19:
                 raise UsageError(f"{name} is '{value}'; it can be {', '.join(allowed)}")
         self.backend = select(device)
         self.dtype = dtype
+        self._arguments = weights, pooling, conv, dtype, self.backend, threads
         parameters = partial(_parameters, weights, self.backend, dtype)
         self.engine: Engine = Textbook(parameters, pooling)
         if conv == "winograd" and self.backend is CPU and dtype != "complex128":
             self.engine = Fast(parameters, pooling, Workers(threads))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return VGG19, self._arguments  # a copy has threads and buffers of its own
 
     def features(self, image: np.ndarray, taps: Iterable[str]) -> dict[str, Array]:
         """Return what the network sees in a picture.
@@ -146,11 +152,12 @@ class VGG19:
                 f"each side needs {least} or more"
             )
         features, tape = {}, []
-        for layer in path:
-            x, cache = self.engine.forward(layer, x, taps)
-            tape.append((layer, cache))
-            if layer in taps:
-                features[layer] = x
+        for step in self.engine.steps(path, taps):
+            tap = step[-1]
+            x, cache = self.engine.forward(step, x, tap in taps)
+            tape.append((step, cache))
+            if tap in taps:
+                features[tap] = x
         return features, tape
 
     def backward(self, tape: Tape, gradients: Mapping[str, Array]) -> Array:
@@ -161,20 +168,21 @@ class VGG19:
         tape : list
             From the `forward` whose features the gradients belong to.
         gradients : mapping
-            Tap -> dL/d(feature), of the feature's shape. The deepest tap must be among them.
+            Tap -> dL/d(feature), of the feature's shape.
 
         Returns
         -------
         (H, W, 3) array
             dL/dx in VGG space.
         """
-        dx: Array = None
-        for layer, cache in reversed(tape):
-            if layer in gradients:
-                gradient = gradients[layer]
-                dx = gradient if dx is None else self.engine.add(dx, gradient)
-            if dx is not None:
-                dx = self.engine.backward(layer, dx, cache)
+        outputs = [step[-1] for step, _ in tape]
+        inputs = ["picture", *outputs]  # of each step, the tap whose gradient joins dx behind it
+        dx = gradients.get(outputs[-1])
+        for (step, cache), tap in zip(reversed(tape), inputs[-2::-1], strict=True):
+            if dx is None:
+                dx = gradients.get(tap)
+            else:
+                dx = self.engine.backward(step, dx, cache, gradients.get(tap))
         return dx
 
 

@@ -30,7 +30,7 @@ reads its tile, and A^T writes its tile, back to front.
 Glossary::
 
     tile     m x m outputs, for which n x n inputs are needed, n = m + 2; inputs overlap by two
-    rows     range of rows of tiles: a band of the picture, m pixels high each
+    band     some rows of the picture, for the buffers to stay small; it begins with a tile
     i, j     place in a tile, along its rows and along its columns; the tile's own axes are (j, i)
     U        (n*n, C_in, C_out) transformed kernel
     V, Z     (n*n, tiles, C_in) and (n*n, tiles, C_out) transformed input and output
@@ -127,18 +127,18 @@ def transform_kernel(kernel: np.ndarray, transform: Transform = F4) -> np.ndarra
     return U.reshape(n * n, C_in, C_out)
 
 
-def workspace_size(shape: tuple[int, ...], C_out: int, rows: range, transform: Transform) -> int:
-    """Return how many numbers the buffer of `convolve` has to hold."""
+def workspace_size(shape: tuple[int, ...], C_out: int, transform: Transform = F4) -> int:
+    """Return how many numbers the buffer of `convolve` has to hold, for an output (h, W, C_in)."""
     m, n = transform.m, transform.n
-    across, widest = -(-shape[1] // m), max(shape[2], C_out)
-    return n * (2 * n * len(rows) * across + m * across + 2) * widest
+    down, across = (-(-side // m) for side in shape[:2])
+    return n * (2 * n * down * across + m * across + 2) * max(shape[2], C_out)
 
 
 def convolve(
     x: np.ndarray,
+    above: int,
     U: np.ndarray,
     bias: np.ndarray | None,
-    rows: range,
     transform: Transform,
     buffer: np.ndarray,
     y: np.ndarray,
@@ -147,33 +147,35 @@ def convolve(
 
     Parameters
     ----------
-    x : (H, W, C_in) array
+    x : (above + h + below, W, C_in) array
+        The rows of the band, and those next to it: above and below are 1, or 0 where the picture
+        ends, beyond which there are zeros.
+    above : {0, 1}
     U : (n*n, C_in, C_out) array
         From `transform_kernel`; for the backward pass with its last axes swapped.
     bias : (C_out,) array or None
-    rows : range
-        Rows of tiles.
     transform : Transform
         For the backward pass, `turned`.
     buffer : (size,) array
         Of `workspace_size` or more. Two parts of it take turns: each step reads one of them and
         writes the other; the third holds a row of tiles that is not yet, or no more, cut.
-    y : (H, W, C_out) array
-        The rows of this band are written.
+    y : (h, W, C_out) array
+        Is written.
     """
     m, n = transform.m, transform.n
     A, B = transform.A_T.astype(x.dtype), transform.B_T.astype(x.dtype)
-    (H, W, C_in), C_out, across = x.shape, U.shape[2], -(-x.shape[1] // m)
-    tiles = len(rows) * across
+    (h, W, C_out), C_in = y.shape, x.shape[2]
+    down, across = -(-h // m), -(-W // m)
+    tiles = down * across
     part = n * n * tiles * max(C_in, C_out)
     here, there, strip = buffer[:part], buffer[part : 2 * part], buffer[2 * part :]
 
-    d = _take(here, n, n, len(rows), across, C_in)
+    d = _take(here, n, n, down, across, C_in)
     uncut = _take(strip, n, m * across + 2, C_in)
     uncut[:, 0] = uncut[:, W + 1 :] = 0
-    for t, row in enumerate(rows):
-        top = m * row - 1
-        inside = slice(max(top, 0), min(top + n, H))  # outside of the picture there are zeros
+    for t in range(down):
+        top = m * t - 1 + above
+        inside = slice(max(top, 0), min(top + n, len(x)))  # outside of the picture: zeros
         i = slice(inside.start - top, inside.stop - top)
         np.matmul(B[:, i], _as_rows(x[inside]), out=_as_rows(uncut[:, 1 : W + 1]))  # B^T d
         for j in range(n):
@@ -184,16 +186,15 @@ def convolve(
     np.matmul(V, U, out=Z)
     if bias is not None:
         Z[n + 1] += bias  # A^T of the point (1, 1) is all ones: it reaches all outputs
-    outputs = _take(there, m, n, len(rows), across, C_out)
+    outputs = _take(there, m, n, down, across, C_out)
     np.matmul(A, Z.reshape(n, -1), out=outputs.reshape(m, -1))  # Z A
     joined = _take(strip, n, W, C_out)
-    for t, row in enumerate(rows):
+    for t in range(down):
         for j in range(m):
             whole = -(-(W - j) // m)  # the last tile may hang over the edge
             joined[:, j::m] = outputs[j, :, t, :whole]
-        inside = slice(m * row, min(m * (row + 1), H))
-        i = slice(inside.stop - inside.start)
-        np.matmul(A[i], _as_rows(joined), out=_as_rows(y[inside]))  # A^T Z A
+        rows = y[m * t : m * (t + 1)]
+        np.matmul(A[: len(rows)], _as_rows(joined), out=_as_rows(rows))  # A^T Z A
 
 
 def _take(buffer: np.ndarray, *shape: int) -> np.ndarray:
@@ -242,9 +243,7 @@ def conv_backward(dy: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 def _whole(
     x: np.ndarray, U: np.ndarray, bias: np.ndarray | None, transform: Transform
 ) -> np.ndarray:
-    H, W, _ = x.shape
-    C_out, rows = U.shape[2], range(-(-H // transform.m))
-    y = np.empty((H, W, C_out), x.dtype)
-    buffer = np.empty(workspace_size(x.shape, C_out, rows, transform), x.dtype)
-    convolve(np.ascontiguousarray(x), U, bias, rows, transform, buffer, y)
+    y = np.empty((*x.shape[:2], U.shape[2]), x.dtype)
+    buffer = np.empty(workspace_size(x.shape, U.shape[2], transform), x.dtype)
+    convolve(np.ascontiguousarray(x), 0, U, bias, transform, buffer, y)
     return y

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import os
+import pickle
+import subprocess
+import sys
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from minimal_nst import VGG19, Objective, Settings, gradcheck, layers, winograd
 from minimal_nst.architecture import LAYERS
-from minimal_nst.backend import Workers, available_processors
-from minimal_nst.engine import Fast, Textbook
+from minimal_nst.backend import CPU, Workers, available_processors
+from minimal_nst.engine import _POOL, Fast, Textbook
 from minimal_nst.vgg import preprocess
 from threadpoolctl import threadpool_info
 
@@ -132,8 +138,8 @@ def test_what_leaves_the_network_is_the_callers_own(weights, content, rng):
     before = [a.copy() for a in (dx, *features.values(), *gradients.values())]
     other, _ = vgg.forward(-x, [*taps, "relu3_4"])
     again = vgg.backward(tape, gradients)
-    for array, copy in zip((dx, *features.values(), *gradients.values()), before, strict=True):
-        assert (array == copy).all()
+    for array, kept in zip((dx, *features.values(), *gradients.values()), before, strict=True):
+        assert (array == kept).all()
     assert (again == dx).all()
     assert (other["relu1_2"] != features["relu1_2"]).any()
 
@@ -152,6 +158,59 @@ def test_a_network_that_is_dropped_gives_its_memory_back_at_once(weights, conten
         gc.enable()
 
 
+def test_threads_share_a_network(weights, rng):
+    """Two at once, on pictures of two sizes, compute what they compute alone; BLAS is as before."""
+    before = blas_threads()
+    images = [rng.uniform(0, 255, size) for size in ((40, 56, 3), (64, 33, 3))]
+    vgg = VGG19(weights, threads=2)
+    objectives = [Objective(vgg, image, [255 - image], Settings()) for image in images]
+    alone = [objective(image[::-1]) for objective, image in zip(objectives, images, strict=True)]
+
+    def evaluate(k):
+        return [objectives[k % 2](images[k % 2][::-1]) for _ in range(5)]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(evaluate, range(4)))
+    for k, results in enumerate(found):
+        for loss, dx in results:
+            assert loss == alone[k % 2][0]
+            assert (dx == alone[k % 2][1]).all()
+    assert blas_threads() == before
+
+
+@pytest.mark.parametrize("conv", ["im2col", "winograd"])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_networks_and_objectives_are_copied_and_pickled(weights, content, style, conv, copied):
+    vgg = VGG19(weights, "avg", conv, threads=2)
+    objective = Objective(vgg, content, [style], Settings(pooling="avg"))
+    loss, dx = objective(255.0 - content)
+    twin = copied(objective)
+    assert twin.vgg is not vgg
+    loss2, dx2 = twin(255.0 - content)
+    assert loss2 == loss
+    assert (dx2 == dx).all()
+    assert twin.vgg.backend is CPU
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_network_works_after_a_fork():
+    """In a process of its own, because pytest's has threads that a fork would not take along."""
+    code = """
+import os, numpy as np, minimal_nst as nst
+vgg = nst.VGG19(nst.load_weights(), threads=2)
+image = np.random.default_rng(1).uniform(0, 255, (40, 40, 3))
+before = vgg.features(image, "relu3_1")["relu3_1"]
+child = os.fork()
+if child == 0:
+    os._exit(int((vgg.features(image, "relu3_1")["relu3_1"] != before).any()))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "0\n", done.stderr
+
+
 def test_pictures_of_changing_sizes(weights, rng):
     """Buffers grow, and a smaller picture after a larger one is computed as if it were first."""
     vgg, fresh = VGG19(weights), VGG19(weights)
@@ -161,14 +220,20 @@ def test_pictures_of_changing_sizes(weights, rng):
     assert (last == fresh.features(image, ["relu3_1"])["relu3_1"]).all()
 
 
-def test_max_pool_conventions_hold_in_the_fast_one(rng):
-    """Ties go to the first in row-major order, as in the textbook."""
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+def test_poolings_conventions_hold_in_the_fast_one(pooling, rng):
+    """Ties go to the first in row-major order; nothing goes where the ReLU is closed."""
     x = rng.integers(0, 3, (9, 11, 4)).astype(float)
-    engine = Fast(lambda _: None, "max", Workers(2))
-    y, (winners, _) = engine.forward("pool1", x, ["pool1"])
-    expected, expected_winners = layers.max_pool_forward(x)
+    y = np.empty((4, 5, 4))
+    gates = np.empty(y.shape, "uint8")
+    _POOL[pooling](x, y, gates)
+    textbook = Textbook(lambda _: None, pooling)
+    expected, cache = textbook.forward(("pool1",), x, True)
     assert (y == expected).all()
-    assert (winners == expected_winners).all()
+    dx = textbook.backward(("pool1",), np.ones(y.shape), cache) * (x > 0)
+    assert 0 < np.count_nonzero(dx) < np.count_nonzero(x)
+    for k, quarter in enumerate(layers.quarters(dx)):
+        assert ((gates & (1 << k) != 0) == (quarter != 0)).all()
 
 
 def test_who_computes_what(weights):
@@ -186,13 +251,15 @@ def test_nan_is_not_hidden(weights, content):
 
 
 def blas_threads():
-    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    """Of NumPy's BLAS; SciPy's wheels bring another one, which the network does not use."""
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return [pool["num_threads"] for pool in pools if "scipy.libs" not in pool["filepath"]]
 
 
 def test_threads(monkeypatch):
     before = blas_threads()
     inside = Workers(2).run(lambda _: blas_threads(), range(4))
-    assert all(set(threads) == {1} for threads in inside)
+    assert all(set(threads) == {1} for threads in inside)  # and there is a BLAS
     assert blas_threads() == before
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert Workers().threads == 3

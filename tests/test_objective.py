@@ -55,8 +55,8 @@ def discrete_choices(objective):
     def choices(x):
         taps = {**objective._content_weights, **objective._style_weights}
         _, tape = objective.vgg.forward(preprocess(x), taps)
-        masks = [cache for layer, cache in tape if layer.startswith("relu")]
-        return masks + [cache[0] for layer, cache in tape if layer.startswith("pool")]
+        masks = [cache for (layer,), cache in tape if layer.startswith("relu")]
+        return masks + [cache[0] for (layer,), cache in tape if layer.startswith("pool")]
 
     return choices
 
@@ -96,9 +96,9 @@ class Replacing(VGG19):
 
     def backward(self, tape, gradients):
         dx = None
-        for layer, cache in reversed(tape):
-            dx = gradients.get(layer, dx)
-            dx = self.engine.backward(layer, dx, cache)
+        for step, cache in reversed(tape):
+            dx = gradients.get(step[-1], dx)
+            dx = self.engine.backward(step, dx, cache)
         return dx
 
 

@@ -67,7 +67,7 @@ def test_computes_no_deeper_than_the_deepest_tap(weights, content, conv):
     spy = Spy(weights)
     vgg = VGG19(spy, conv=conv)
     _, tape = vgg.forward(preprocess(content).astype("float32"), ["pool1", "relu1_1"])
-    assert [layer for layer, _ in tape] == LAYERS[:5]
+    assert [layer for step, _ in tape for layer in step] == LAYERS[:5]
     assert spy.asked == {"block1_conv1", "block1_conv2"}
 
 

@@ -8,16 +8,13 @@ def run() -> None:
     """Run the program and end the process.
 
     While the program starts and when it ends, Ctrl-C ends the process without a word; while it
-    paints, `cli.stylize` sees to it that the painting is kept.
+    paints, `cli.endings` sees to it that the painting is kept.
     """
-    painting = signal.getsignal(signal.SIGINT)
-    if painting is signal.default_int_handler:  # not so if the shell has it ignored
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else a shell ignores it
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from .cli import main
 
-    code = main(on_interrupt=painting)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.exit(code)
+    sys.exit(main(after=signal.SIG_IGN))
 
 
 if __name__ == "__main__":

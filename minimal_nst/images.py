@@ -99,7 +99,7 @@ def check_output(path: str | os.PathLike[str], inputs: Iterable[Picture] = ()) -
     ----------
     path : path
     inputs : iterable
-        Pictures that must not be overwritten; what is not a path cannot be.
+        What must not be overwritten, under whatever name; what is not a path cannot be.
 
     Returns
     -------
@@ -143,7 +143,7 @@ def check_output(path: str | os.PathLike[str], inputs: Iterable[Picture] = ()) -
         if not isinstance(source, str | os.PathLike):
             continue
         if path.exists() and os.path.exists(source) and os.path.samefile(path, source):
-            raise UsageError(f"{path} is one of the input pictures; choose another output name")
+            raise UsageError(f"{path} is one of the inputs; choose another output name")
     return path
 
 

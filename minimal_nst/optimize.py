@@ -41,6 +41,9 @@ class Progress:
 
 Callback = Callable[[Progress], object]
 
+Stop = Callable[[], object]
+"""Asked between evaluations; if the answer is true, the work ends there."""
+
 
 @dataclass
 class Minimum:
@@ -56,10 +59,6 @@ class Minimum:
         The loss of each evaluation.
     iterations, evaluations : int
     stopped_because : str
-    interruption : KeyboardInterrupt or None
-        What stopped it, if somebody did (Ctrl-C).
-    failed : bool
-        Whether a loss or gradient that is not finite ended it.
     """
 
     x: np.ndarray
@@ -67,17 +66,24 @@ class Minimum:
     losses: list[float] = field(default_factory=list)
     iterations: int = 0
     stopped_because: str = ""
-    interruption: KeyboardInterrupt | None = None
-    failed: bool = False
 
     @property
     def evaluations(self) -> int:
         """Number of evaluations, finite or not."""
         return len(self.losses)
 
+    @property
+    def lowered(self) -> bool:
+        """Whether any step has lowered the loss, so that `x` is not where it began."""
+        return bool(self.losses) and self.loss < self.losses[0]
 
-class _Stop(Exception):
+
+class _End(Exception):
     """Ends a minimisation; its text is the reason."""
+
+
+class _Raised(Exception):
+    """Carries a callback's StopIteration, which SciPy would take for its own, past SciPy."""
 
 
 def minimize(
@@ -87,6 +93,7 @@ def minimize(
     iterations: int = 500,
     learning_rate: float = 2.0,
     callback: Callback | None = None,
+    stop: Stop | None = None,
     history: int = HISTORY,
 ) -> Minimum:
     """Minimise a function of an array.
@@ -104,6 +111,8 @@ def minimize(
         Adam's step, in the units of x.
     callback : callable, optional
         Takes a `Progress` after each iteration; if it returns True, the minimisation ends.
+    stop : callable, optional
+        Asked before each evaluation but the first; if it says so, the minimisation ends.
     history : int
         L-BFGS' pairs.
 
@@ -114,7 +123,10 @@ def minimize(
     Raises
     ------
     RunError
-        If the very first loss is not finite; a later one ends the minimisation.
+        If a loss or gradient is not finite.
+    BaseException
+        What the function or the callback raises. Any exception, whatever it is, has the best
+        point seen before it in its attribute `minimum`, a `Minimum`.
     """
     methods = {"lbfgs": _lbfgs, "adam": _adam}
     if method not in methods:
@@ -122,36 +134,40 @@ def minimize(
     best = Minimum(np.array(x0, dtype=np.float64))
 
     def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is seen below
-            loss, g = function(x)
+        if best.losses and stop is not None and stop():
+            raise _End("it was asked to")
+        loss, g = function(x)
         best.losses.append(loss)
-        if not (math.isfinite(loss) and np.isfinite(g).all()):
-            what = (
-                f"the loss is {loss}" if not math.isfinite(loss) else "the gradient is not finite"
-            )
-            best.failed = True
-            raise _Stop(f"{what} at evaluation {best.evaluations}")
+        if not math.isfinite(loss):
+            raise RunError(f"the loss is {loss} at evaluation {best.evaluations}")
+        if not np.isfinite(g).all():
+            raise RunError(f"the gradient is not finite at evaluation {best.evaluations}")
         if loss < best.loss:
             best.x, best.loss = x.copy(), loss
         return loss, g
 
     def report(loss: float) -> None:
         best.iterations += 1
-        progress = Progress(best.iterations, iterations, best.evaluations, loss)
-        if callback is not None and callback(progress) is True:
-            raise _Stop("the callback asked for it")
+        if callback is None:
+            return
+        try:
+            answer = callback(Progress(best.iterations, iterations, best.evaluations, loss))
+        except StopIteration as error:
+            raise _Raised from error
+        if isinstance(answer, bool | np.bool_) and answer:
+            raise _End("the callback asked for it")
 
+    options = {"learning_rate": learning_rate, "history": history}
     try:
-        options = {"learning_rate": learning_rate, "history": history}
-        best.stopped_because = methods[method](evaluate, best.x, iterations, report, options)
-    except _Stop as stop:
-        best.stopped_because = str(stop)
-    except KeyboardInterrupt as interruption:
-        if not math.isfinite(best.loss):
-            raise
-        best.stopped_because, best.interruption = "it was interrupted", interruption
-    if not math.isfinite(best.loss):
-        raise RunError(f"nothing to start from: {best.stopped_because}; are the weights too large?")
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is seen above
+            best.stopped_because = methods[method](evaluate, best.x, iterations, report, options)
+    except _End as end:
+        best.stopped_because = str(end)
+    except BaseException as error:
+        if isinstance(error, _Raised) and error.__cause__:
+            error = error.__cause__
+        vars(error)["minimum"] = best
+        raise error from None
     return best
 
 

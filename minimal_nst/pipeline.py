@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from . import images
 from .errors import UsageError
 from .images import Picture
 from .objective import Objective
-from .optimize import Callback, minimize
+from .optimize import Callback, Minimum, Stop, minimize
 from .settings import Settings
 from .vgg import VGG19, deprocess, preprocess
 from .weights import load_weights
@@ -21,34 +20,14 @@ NOISE = 20.0
 """Uniform noise reaches from -20 to 20 in VGG space, as in the course's and cysmith's programs."""
 
 
-@dataclass(frozen=True)
-class Painting:
-    """What `stylize` returns.
+class Painting(Minimum):
+    """What `stylize` returns: a `Minimum` whose x is a picture in VGG space."""
 
-    Attributes
-    ----------
-    image : (H, W, 3) array of uint8
-        The best picture seen, RGB.
-    loss : float
-        Its loss, before clipping to 0..255.
-    losses : list of float
-        The loss of each evaluation.
-    iterations, evaluations : int
-    stopped_because : str
-    interruption : KeyboardInterrupt or None
-        What stopped it, if somebody did (Ctrl-C).
-    failed : bool
-        Whether a loss that is not a finite number ended it; the image is the last good one.
-    """
-
-    image: np.ndarray
-    loss: float
-    losses: list[float]
-    iterations: int
-    evaluations: int
-    stopped_because: str
-    interruption: KeyboardInterrupt | None
-    failed: bool
+    @property
+    def image(self) -> np.ndarray:
+        """The best picture seen, clipped to 0..255: (H, W, 3) array of uint8, RGB."""
+        image: np.ndarray = np.clip(np.round(deprocess(self.x)), 0, 255).astype(np.uint8)
+        return image
 
 
 def stylize(
@@ -56,6 +35,7 @@ def stylize(
     style: Picture | Sequence[Picture],
     settings: Settings | None = None,
     callback: Callback | None = None,
+    stop: Stop | None = None,
 ) -> Painting:
     """Paint the content in the style.
 
@@ -67,6 +47,9 @@ def stylize(
     settings : Settings, optional
     callback : callable, optional
         Takes a `Progress` after each iteration; if it returns True, the painting ends there.
+    stop : callable, optional
+        Asked between evaluations; if it returns something true, the painting ends there. A
+        `threading.Event().is_set` lets another thread or a signal handler end the work.
 
     Returns
     -------
@@ -77,7 +60,10 @@ def stylize(
     FileError, UsageError
         If a picture, the weights or a setting cannot be used; nothing has been computed then.
     RunError
-        If the loss of the start is not finite.
+        If a loss or gradient is not finite.
+    BaseException
+        What else ends the work: a callback's own exception, Ctrl-C, want of memory. Whatever it
+        is, once a picture has been evaluated the best one is in its attribute `painting`.
 
     References
     ----------
@@ -101,24 +87,21 @@ def stylize(
         settings.threads,
     )
     objective = Objective(vgg, content_image, style_images, settings)
-    end = minimize(
-        objective.evaluate,
-        start,
-        settings.optimizer,
-        settings.iterations,
-        settings.learning_rate,
-        callback,
-    )
-    return Painting(
-        image=np.clip(np.round(deprocess(end.x)), 0, 255).astype(np.uint8),
-        loss=end.loss,
-        losses=end.losses,
-        iterations=end.iterations,
-        evaluations=end.evaluations,
-        stopped_because=end.stopped_because,
-        interruption=end.interruption,
-        failed=end.failed,
-    )
+    try:
+        end = minimize(
+            objective.evaluate,
+            start,
+            settings.optimizer,
+            settings.iterations,
+            settings.learning_rate,
+            callback,
+            stop,
+        )
+    except BaseException as error:
+        if (best := getattr(error, "minimum", None)) and best.losses:
+            vars(error)["painting"] = Painting(**vars(best))
+        raise
+    return Painting(**vars(end))
 
 
 def initial_picture(content: np.ndarray, settings: Settings) -> np.ndarray:

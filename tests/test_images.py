@@ -247,7 +247,7 @@ def test_the_output_is_checked_before_the_work(picture, tmp_path):
         (tmp_path / f"{'c' * 300}.png", FileError, "File name too long"),
         ("/proc/a.png", FileError, "cannot be written"),
         (tmp_path / "no" / "a.png", FileError, "there is no folder"),
-        (source, UsageError, "is one of the input pictures"),
+        (source, UsageError, "is one of the inputs"),
     ):
         with pytest.raises(kind, match=message):
             images.check_output(path, [picture, source])

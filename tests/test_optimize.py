@@ -71,10 +71,21 @@ def test_progress_is_reported_and_the_number_of_iterations_kept(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_callback_can_stop(method):
-    end = minimize(quadratic, np.zeros(50), method, 100, 0.1, lambda p: p.iteration == 3)
+@pytest.mark.parametrize("true", [True, np.True_])
+def test_callback_can_stop(method, true):
+    end = minimize(quadratic, np.zeros(50), method, 100, 0.1, lambda p: p.iteration == 3 and true)
     assert end.iterations == 3
     assert "callback" in end.stopped_because
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_stop_is_asked_between_evaluations(method):
+    """Before each but the first; what was best until then is what comes back."""
+    answers = iter([False, False, True])
+    end = minimize(quadratic, np.zeros(50), method, 100, 0.1, stop=lambda: next(answers))
+    assert end.evaluations == 3
+    assert end.stopped_because == "it was asked to"
+    assert end.loss == quadratic(end.x)[0] == min(end.losses)
 
 
 def failing_after(calls, failure):
@@ -88,35 +99,56 @@ def failing_after(calls, failure):
     return f
 
 
-def interrupt(x):
-    raise KeyboardInterrupt
+def raising(error):
+    def f(_):
+        raise error
+
+    return f
 
 
 FAILURES = {
-    "the loss is nan": lambda x: (np.nan, np.zeros_like(x)),
-    "the loss is inf": lambda x: (np.inf, np.zeros_like(x)),
-    "the gradient is not finite": lambda x: (0.0, np.full_like(x, np.nan)),
-    "it was interrupted": interrupt,
+    "the loss is nan at evaluation 6": lambda x: (np.nan, np.zeros_like(x)),
+    "the loss is inf at evaluation 6": lambda x: (np.inf, np.zeros_like(x)),
+    "the gradient is not finite at evaluation 6": lambda x: (0.0, np.full_like(x, np.nan)),
+    "out of memory": raising(MemoryError("out of memory")),
+    "Ctrl-C": raising(KeyboardInterrupt("Ctrl-C")),
 }
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("reason", FAILURES)
-def test_failure_ends_at_once_with_the_best_so_far(method, reason):
+def test_failure_ends_at_once_and_brings_the_best_so_far(method, reason):
     f = failing_after(5, FAILURES[reason])
-    end = minimize(f, np.zeros(50), method, 100, 0.1)
-    assert reason in end.stopped_because
-    assert end.evaluations <= 6
-    assert end.loss == quadratic(end.x)[0] == min(loss for loss in end.losses[:5])
-    assert (end.interruption is not None) == (reason == "it was interrupted")
+    with pytest.raises((RunError, MemoryError, KeyboardInterrupt), match=reason) as caught:
+        minimize(f, np.zeros(50), method, 100, 0.1)
+    best = caught.value.minimum
+    assert best.evaluations <= 6
+    assert best.lowered
+    assert best.loss == quadratic(best.x)[0] == min(best.losses[:5])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("error", [StopIteration, ZeroDivisionError, KeyboardInterrupt])
+def test_what_a_callback_raises_comes_through(method, error):
+    """SciPy takes a StopIteration for its own and ends as if all were well."""
+    failure = error("mine")
+    with pytest.raises(error, match="mine") as caught:
+        minimize(quadratic, np.zeros(50), method, 100, 0.1, raising(failure))
+    assert caught.value is failure
+    assert failure.minimum.iterations == 1
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_nothing_to_start_from(method):
-    with pytest.raises(RunError, match="nothing to start from: the loss is nan at evaluation 1"):
-        minimize(failing_after(0, FAILURES["the loss is nan"]), np.zeros(5), method)
-    with pytest.raises(KeyboardInterrupt):
-        minimize(failing_after(0, interrupt), np.zeros(5), method)
+    with pytest.raises(RunError, match="the loss is nan at evaluation 1") as caught:
+        minimize(lambda x: (np.nan, x), np.zeros(5), method)
+    assert not caught.value.minimum.lowered
+
+
+@pytest.mark.filterwarnings("error")
+def test_steps_of_absurd_length_warn_of_nothing():
+    with pytest.raises(RunError, match="evaluation 2"):
+        minimize(quadratic, np.zeros(5), "adam", learning_rate=1e308)
 
 
 def test_best_is_kept_although_adam_overshoots():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import threading
 
 import minimal_nst as nst
 import numpy as np
@@ -83,6 +85,40 @@ def test_callback_stops(content, style):
     assert painting.iterations == 2
 
 
+def test_stop_from_another_thread(content, style):
+    event = threading.Event()
+    painting = nst.stylize(content, style, SMALL, lambda _: event.set(), event.is_set)
+    assert painting.stopped_because == "it was asked to"
+    assert painting.lowered
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, StopIteration])
+def test_whatever_ends_the_work_brings_the_painting_along(content, style, error):
+    """And it is raised: Ctrl-C in a loop over pictures must end the loop."""
+
+    def callback(progress):
+        if progress.iteration == 2:
+            raise error
+
+    with pytest.raises(error) as caught:
+        nst.stylize(content, style, SMALL, callback)
+    painting = caught.value.painting
+    assert painting.image.shape == (43, 64, 3)
+    assert painting.loss < painting.losses[0]
+
+
+def test_a_library_installs_no_handlers(content, style):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    seen = []
+
+    def callback(_):
+        seen.extend(signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM))
+        return True
+
+    nst.stylize(content, style, SMALL, callback)
+    assert seen == before
+
+
 def test_smallest_and_oddest_pictures(rng):
     tiny = rng.integers(0, 256, (16, 16, 3)).astype("uint8")
     grey = rng.integers(0, 256, (37, 19)).astype("uint8")
@@ -92,7 +128,7 @@ def test_smallest_and_oddest_pictures(rng):
 
 
 def test_a_loss_that_is_not_finite(content, style):
-    with pytest.raises(RunError, match="nothing to start from: the loss is (inf|nan)"):
+    with pytest.raises(RunError, match="the loss is (inf|nan) at evaluation 1"):
         nst.stylize(content, style, dataclasses.replace(SMALL, style_weight=1e308))
 
 

@@ -7,18 +7,14 @@ painted so far is saved), 143 and 129 the same for a termination signal and a cl
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import Any, NoReturn
 
 from .. import __version__
 from ..errors import NSTError
 from . import demo, stylize, weights
-from .output import say
-
-PROGRAM = "minimal-nst"
+from .output import NOTHING_PAINTED, PROGRAM, fail
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,17 +23,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the one line; end with exit code 2."""
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP, treated like Ctrl-C so that the painting so far is kept."""
-
-    def __init__(self, number: int) -> None:
-        self.exit_code = 128 + number
-
-
-def _terminate(number: int, _frame: FrameType | None) -> None:
-    raise Terminated(number)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -55,15 +40,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None, on_interrupt: Any = None) -> int:
+def main(argv: Sequence[str] | None = None, after: Any = None) -> int:
     """Run the program.
 
     Parameters
     ----------
     argv : sequence of str, optional
         Arguments without the program's name; by default those of the process.
-    on_interrupt : signal handler, optional
-        For SIGINT while something is painted; by default what it is already.
+    after : signal handler, optional
+        For Ctrl-C and the like once a painting is done; by default what it was.
 
     Returns
     -------
@@ -74,29 +59,17 @@ def main(argv: Sequence[str] | None = None, on_interrupt: Any = None) -> int:
         args = build_parser().parse_args(argv)
     except SystemExit as end:  # argparse ends the process itself
         return int(end.code or 0)
-    args.on_interrupt = on_interrupt
-    handled = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    handled = [number for number in handled if signal.getsignal(number) is signal.SIG_DFL]
-    for number in handled:
-        signal.signal(number, _terminate)
+    args.after = after
     try:
         return int(args.run(args))
     except NSTError as error:
-        return _fail(str(error), error.exit_code)
-    except KeyboardInterrupt as stop:
-        return _fail("stopped before anything was painted", getattr(stop, "exit_code", 130))
+        return fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return fail(NOTHING_PAINTED, 130)
     except MemoryError:
-        return _fail("not enough memory; choose a smaller --size or --style-size", 4)
+        return fail("not enough memory; choose a smaller --size or --style-size", 4)
     except Exception as error:
         if sys.flags.dev_mode:  # python -X dev -m minimal_nst ...
             raise
         message = f"unexpected {type(error).__name__}: {error}".splitlines()[0]
-        return _fail(f"{message}; please report it (python -X dev shows where)", 1)
-    finally:
-        for number in handled:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _fail(message: str, code: int) -> int:
-    say(f"{PROGRAM}: error: {' '.join(message.split())}", sys.stderr)
-    return code
+        return fail(f"{message}; please report it (python -X dev shows where)", 1)

@@ -32,4 +32,4 @@ def run(args: argparse.Namespace) -> int:
     """Paint the pair small and briefly, so that it is done while one watches."""
     settings = Settings(size=320, iterations=100)
     content, style = str(bundled(CONTENT)), str(bundled(STYLE))
-    return paint(content, [style], args.output, settings, args.quiet, args.on_interrupt)
+    return paint(content, [style], args.output, settings, args.quiet, args.after)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TextIO
+import sys
+from typing import Final, TextIO
+
+PROGRAM: Final = "minimal-nst"
+NOTHING_PAINTED: Final = "stopped before anything was painted"
 
 
 def say(text: str, stream: TextIO | None) -> None:
@@ -19,3 +23,9 @@ def say(text: str, stream: TextIO | None) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+
+
+def fail(message: str, code: int) -> int:
+    """Say on standard error, in one line, what is wrong; return the exit code."""
+    say(f"{PROGRAM}: error: {' '.join(message.split())}", sys.stderr)
+    return code

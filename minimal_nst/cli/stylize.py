@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import FileError, UsageError
+from ..errors import FileError, RunError, UsageError
 from ..settings import PRESETS, Settings
-from .output import say
+from .endings import Endings
+from .output import NOTHING_PAINTED, PROGRAM, fail, say
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from ..optimize import Progress
+    from ..pipeline import Painting
 
 EPILOG = """\
 examples:
@@ -88,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     settings = Settings.preset(args.preset, **changes)
     if settings.optimizer == "lbfgs" and "learning_rate" in changes:
         raise UsageError("--learning-rate is for adam; lbfgs finds its own (add --optimizer adam)")
-    return paint(args.content, args.styles, args.output, settings, args.quiet, args.on_interrupt)
+    return paint(args.content, args.styles, args.output, settings, args.quiet, args.after)
 
 
 def paint(
@@ -97,37 +100,50 @@ def paint(
     output: str,
     settings: Settings,
     quiet: bool,
-    on_interrupt: Any,
+    after: Any = None,
 ) -> int:
     """Check the output, paint, save, say so; return the exit code.
 
-    `on_interrupt` is the handler of SIGINT while there is something to keep.
+    Whatever ends the work, the best picture is saved if a step has lowered the loss; otherwise
+    what is at the output stays. `after` is the signals' handler when all is done.
     """
     from .. import images
     from ..pipeline import stylize
+    from ..weights import find_weights
     from .progress import Bar
 
-    target = images.check_output(output, [content, *styles, settings.init])
+    inputs: list[Any] = [content, *styles, settings.init, find_weights(settings.weights)]
+    target = images.check_output(output, inputs)
     start = time.monotonic()
-    if on_interrupt is not None:
-        signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        with Bar(settings.iterations, quiet) as bar:
-            painting = stylize(content, styles, settings, bar.update)
-    finally:
-        if on_interrupt is not None:  # an impatient second Ctrl-C must not lose the painting
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-    save_somewhere(painting.image, target)
-    if not quiet or painting.failed:
-        say(
-            f"{target}: loss {painting.loss:.4g} after {painting.iterations} iterations "
-            f"({painting.evaluations} evaluations, {time.monotonic() - start:.0f} s); "
-            f"stopped because {painting.stopped_because}",
-            sys.stdout,
-        )
-    if painting.interruption is not None:
-        return int(getattr(painting.interruption, "exit_code", 130))
-    return int(painting.failed)
+    with Endings(after) as endings:
+        try:
+            with Bar(settings.iterations, quiet) as bar:
+
+                def callback(progress: Progress) -> None:
+                    endings.painted = True
+                    bar.update(progress)
+
+                painting = stylize(content, styles, settings, callback, endings.asked)
+        except BaseException as error:
+            best: Painting | None = getattr(error, "painting", None)
+            if best is not None and best.lowered:
+                save_somewhere(best.image, target)
+                say(f"{PROGRAM}: the best picture so far is kept in {target}", sys.stderr)
+            raise
+        if not painting.lowered:
+            if endings.asked():
+                return fail(NOTHING_PAINTED, endings.exit_code)
+            because = painting.stopped_because
+            raise RunError(f"no step lowered the loss ({because}); {target} is not written")
+        save_somewhere(painting.image, target)
+        if not quiet:
+            say(
+                f"{target}: loss {painting.loss:.4g} after {painting.iterations} iterations "
+                f"({painting.evaluations} evaluations, {time.monotonic() - start:.0f} s); "
+                f"stopped because {painting.stopped_because}",
+                sys.stdout,
+            )
+        return endings.exit_code if endings.asked() else 0
 
 
 def save_somewhere(image: np.ndarray, target: Path) -> None:

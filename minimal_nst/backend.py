@@ -103,6 +103,8 @@ def select(device: str | Backend) -> Backend:
         return device
     if device == "cpu":
         return CPU
+    if not isinstance(device, str):
+        raise UsageError(f"unknown device {device!r}; use 'cpu', 'cuda', 'cuda:N' or 'auto'")
     kind, _, number = device.partition(":")
     if device != "auto" and (kind != "cuda" or (number and not number.isdecimal())):
         raise UsageError(f"unknown device '{device}'; use cpu, cuda, cuda:N or auto")

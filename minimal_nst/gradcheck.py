@@ -1,6 +1,7 @@
 r"""Four ways to catch a wrong gradient. They check callables and know nothing of networks.
 
 Each returns a number to be held against a tolerance, so that a failure says how wrong it is.
+Where something is not finite, the error is infinite, so that it passes no comparison.
 
 Glossary::
 
@@ -58,6 +59,7 @@ def complex_step(
     ----------
     Martins, Sturdza & Alonso (2003), "The Complex-Step Derivative Approximation".
     """
+    _same_shape(x, dx)
     h = 1e-30
     v = rng.standard_normal(x.shape)
     y = f(x + 1j * h * v)
@@ -98,8 +100,10 @@ def central_difference(
     Raises
     ------
     ValueError
-        If each of twenty directions crosses a kink: h is too large.
+        If each of twenty directions crosses a kink: h is too large; or h is not above 0.
     """
+    _same_shape(x, dx)
+    _positive(h)
     for _ in range(20):
         v = rng.standard_normal(x.shape)
         v /= np.abs(v).max()
@@ -173,19 +177,56 @@ def taylor_rates(
     Returns
     -------
     list of float
-        Four rates: 2 for a right gradient, 1 for a wrong one.
+        Four rates: 2 for a right gradient, 1 for a wrong one. Infinity where the smaller step's
+        remainder is lost in round-off, as those of a linear function are; minus infinity where
+        something is not finite.
+
+    Raises
+    ------
+    ValueError
+        If h is not above 0.
 
     References
     ----------
     Farrell et al. (2013), "Automated derivation of the adjoint of high-level transient finite
     element programs", section 5.
     """
-    steps = [h / 2**i for i in range(5)]
-    slope, y = np.sum(dx * v), f(x)
-    remainders = [abs(f(x + step * v) - y - step * slope) for step in steps]
-    return [float(np.log2(larger / smaller)) for larger, smaller in pairwise(remainders)]
+    _same_shape(x, dx)
+    _positive(h)
+    slope, y = float(np.sum(dx * v)), float(f(x))
+    remainders, noise = [], []
+    for step in (h / 2**i for i in range(5)):
+        there, change = float(f(x + step * v)), step * slope
+        remainders.append(abs(there - y - change))
+        noise.append(ROUND_OFF * max(abs(there), abs(y), abs(change)))
+    return [_rate(*pair, noise[i + 1]) for i, pair in enumerate(pairwise(remainders))]
+
+
+ROUND_OFF = 4 * np.finfo(float).eps
+"""A difference of numbers that is smaller than this, relative to them, says nothing."""
+
+
+def _rate(larger: float, smaller: float, noise: float) -> float:
+    """The power of the step with which a remainder shrinks as the step halves."""
+    if not (np.isfinite(larger) and np.isfinite(smaller)):
+        return -np.inf
+    return np.inf if smaller <= noise else float(np.log2(larger / smaller))
 
 
 def _relative(error: Any, a: np.ndarray, b: np.ndarray) -> float:
     """Scale by the norms: an inner product that cancels by accident must not blow the error up."""
-    return float(abs(error) / (np.linalg.norm(np.ravel(a)) * np.linalg.norm(np.ravel(b)) + 1e-300))
+    scaled = float(abs(error)) / float(
+        np.linalg.norm(np.ravel(a)) * np.linalg.norm(np.ravel(b)) + 1e-300
+    )
+    return scaled if np.isfinite(scaled) else np.inf
+
+
+def _same_shape(x: np.ndarray, dx: np.ndarray) -> None:
+    """A gradient of another shape would be stretched to fit, and might look right."""
+    if np.shape(dx) != np.shape(x):
+        raise ValueError(f"the gradient has shape {np.shape(dx)}, x has {np.shape(x)}")
+
+
+def _positive(h: float) -> None:
+    if not 0 < h < np.inf:
+        raise ValueError(f"h is {h}; a step must be above 0")

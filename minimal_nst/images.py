@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from .checks import as_picture
 from .errors import FileError, UsageError
 from .settings import SMALLEST
 
@@ -193,17 +194,7 @@ def _umask() -> int:
 
 def _from_array(array: np.ndarray) -> Image.Image:
     """An array in 0..255, grey, RGB or RGBA -> an RGB image."""
-    channels = array.shape[2:] if array.ndim == 3 else ()
-    if array.ndim not in (2, 3) or channels not in ((), (3,), (4,)):
-        raise UsageError(f"an array of shape {array.shape} is not a picture; use (H, W, 3)")
-    if array.dtype.kind not in "uif" or not np.isfinite(array).all():
-        raise UsageError(f"an array of {array.dtype} with such values is not a picture")
-    if array.dtype.kind == "f" and array.size and 0 < array.max() <= 1:
-        raise UsageError("the array's values reach only to 1; scale them to 0..255")
-    if array.size and (array.min() < 0 or array.max() > 255):
-        raise UsageError(
-            f"the array's values reach from {array.min()} to {array.max()}; scale them to 0..255"
-        )
+    array = as_picture(array, "the array", channels=(0, 3, 4))
     return _to_rgb(Image.fromarray(np.round(array).astype(np.uint8)))
 
 

@@ -13,7 +13,7 @@ Glossary::
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -21,9 +21,10 @@ import numpy as np
 
 from .architecture import depth_of
 from .backend import Array
+from .checks import as_picture
 from .errors import UsageError
 from .losses import content_loss, gram_matrix, style_loss, total_variation
-from .settings import Settings
+from .settings import LayerWeights, Settings
 from .vgg import VGG19, preprocess
 
 Term = tuple[str, str, Any, Array]
@@ -38,7 +39,7 @@ class Objective:
     vgg : VGG19
     content : (H, W, 3) array
         RGB, 0..255. The pictures that are evaluated have its size.
-    styles : sequence of (H', W', 3) arrays
+    styles : iterable of (H', W', 3) arrays
         RGB, 0..255, of any sizes. Their Gram matrices are averaged, which has the same gradient
         as the mean of their losses.
     settings : Settings
@@ -58,14 +59,21 @@ class Objective:
         self,
         vgg: VGG19,
         content: np.ndarray,
-        styles: Sequence[np.ndarray],
+        styles: Iterable[np.ndarray],
         settings: Settings,
     ) -> None:
+        for name, value, wanted in (("vgg", vgg, VGG19), ("settings", settings, Settings)):
+            if not isinstance(value, wanted):
+                raise UsageError(f"{name} is {value!r}; pass a {wanted.__name__}")
+        content = as_picture(content, "the content")
+        if not isinstance(styles, Iterable):
+            raise UsageError(f"styles are {styles!r}; pass a list of arrays")
+        styles = [as_picture(style, f"style {k}") for k, style in enumerate(styles, start=1)]
         if not styles:
             raise UsageError("there is no style picture; name at least one")
         self.vgg = vgg
         self.settings = settings
-        self.shape = np.shape(content)
+        self.shape = content.shape
         self.terms: dict[str, Any] = {}
         self._content_weights = _active(settings.content_layers, settings.content_weight)
         self._style_weights = _active(settings.style_layers, settings.style_weight)
@@ -94,13 +102,16 @@ class Objective:
         gradient : (H, W, 3) array
             dL/d(image), in the network's dtype.
         """
+        image = np.asarray(image)
+        if image.shape != self.shape:
+            raise UsageError(f"the picture has shape {image.shape}, the content has {self.shape}")
+        if image.dtype.kind not in "uifc":
+            raise UsageError(f"the picture holds {image.dtype}; pass numbers")
         loss, dx = self.evaluate(preprocess(image))
         return loss, dx[..., ::-1]
 
     def evaluate(self, x: np.ndarray) -> tuple[Any, np.ndarray]:
         """The same as calling, for x and dL/dx in VGG space: what an optimiser moves."""
-        if x.shape != self.shape:
-            raise UsageError(f"the picture has shape {x.shape}, the content has {self.shape}")
         backend = self.vgg.backend
         image = backend.upload(x, self.vgg.dtype)
         features, tape = self.vgg.forward(image, {**self._content_weights, **self._style_weights})
@@ -140,7 +151,7 @@ def as_matrix(features: Array) -> Array:
     return features.reshape(-1, features.shape[-1])
 
 
-def _active(layers: Sequence[tuple[str, float]], weight: float) -> dict[str, float]:
+def _active(layers: LayerWeights, weight: float) -> dict[str, float]:
     """Layer -> its whole weight; a layer that weighs nothing is not computed."""
     weights = {tap: weight * share for tap, share in layers if weight * share}
     return dict(sorted(weights.items(), key=lambda item: depth_of([item[0]])))

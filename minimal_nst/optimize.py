@@ -86,6 +86,7 @@ class _Raised(Exception):
     """Carries a callback's StopIteration, which SciPy would take for its own, past SciPy."""
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is seen in `evaluate`
 def minimize(
     function: Function,
     x0: np.ndarray,
@@ -131,6 +132,9 @@ def minimize(
     methods = {"lbfgs": _lbfgs, "adam": _adam}
     if method not in methods:
         raise UsageError(f"optimizer is '{method}'; it can be {', '.join(methods)}")
+    for name, hook in (("callback", callback), ("stop", stop)):
+        if hook is not None and not callable(hook):
+            raise UsageError(f"{name} is {hook!r}; it must be callable")
     best = Minimum(np.array(x0, dtype=np.float64))
 
     def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
@@ -159,8 +163,7 @@ def minimize(
 
     options = {"learning_rate": learning_rate, "history": history}
     try:
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is seen above
-            best.stopped_because = methods[method](evaluate, best.x, iterations, report, options)
+        best.stopped_because = methods[method](evaluate, best.x, iterations, report, options)
     except _End as end:
         best.stopped_because = str(end)
     except BaseException as error:

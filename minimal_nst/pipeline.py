@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from . import images
-from .errors import UsageError
+from .errors import RunError, UsageError
 from .images import Picture
 from .objective import Objective
 from .optimize import Callback, Minimum, Stop, minimize
@@ -30,9 +31,10 @@ class Painting(Minimum):
         return image
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is told, not warned of
 def stylize(
     content: Picture,
-    style: Picture | Sequence[Picture],
+    style: Picture | Iterable[Picture],
     settings: Settings | None = None,
     callback: Callback | None = None,
     stop: Stop | None = None,
@@ -42,7 +44,7 @@ def stylize(
     Parameters
     ----------
     content : path, PIL image or array
-    style : path, PIL image or array, or a sequence of them
+    style : path, PIL image or array, or several of them
         Several styles share the weight equally.
     settings : Settings, optional
     callback : callable, optional
@@ -73,7 +75,7 @@ def stylize(
     if not isinstance(settings, Settings):
         raise UsageError(f"settings are {settings!r}; pass a Settings, such as Settings(size=256)")
     style_size = settings.style_size or settings.size
-    pictures: list[Any] = list(style) if isinstance(style, list | tuple) else [style]
+    pictures = _pictures(style)
     content_image = images.load(content, settings.size)
     style_images = [images.load(picture, style_size) for picture in pictures]
     start = initial_picture(content_image, settings)
@@ -98,10 +100,37 @@ def stylize(
             stop,
         )
     except BaseException as error:
-        if (best := getattr(error, "minimum", None)) and best.losses:
+        best: Minimum = vars(error).get("minimum", Minimum(start))
+        if isinstance(error, RunError):
+            hint = _remedy(objective, content_image, best.evaluations)
+            error = RunError(f"{error}; {hint}")
+        if best.losses:
             vars(error)["painting"] = Painting(**vars(best))
-        raise
+        raise error from None
     return Painting(**vars(end))
+
+
+def _pictures(style: Any) -> list[Any]:
+    """One picture (or something that is none at all) or several -> a list."""
+    one = isinstance(style, str) or (isinstance(style, np.ndarray) and style.ndim < 4)
+    return [style] if one or not isinstance(style, Iterable) else list(style)
+
+
+def _remedy(objective: Objective, content: np.ndarray, evaluations: int) -> str:
+    """What to do about a loss that is not finite."""
+    settings = objective.settings
+    if evaluations > 1:
+        adam = settings.optimizer == "adam"
+        return (
+            f"learning_rate is {settings.learning_rate:g}, try less"
+            if adam
+            else "try dtype float64"
+        )
+    taps = [name for name, _ in (*settings.content_layers, *settings.style_layers)]
+    features = objective.vgg.features(content, taps).values()
+    if all(math.isfinite(F.sum(dtype="float64").item()) for F in features):
+        return "content_weight, style_weight or tv_weight is too large"
+    return "the features are not finite: the weights in the network's file are too large"
 
 
 def initial_picture(content: np.ndarray, settings: Settings) -> np.ndarray:

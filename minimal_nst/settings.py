@@ -11,12 +11,14 @@ with C_l and S_l in one of two forms each, in which every published weighting ca
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import numbers
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from .architecture import canonical
 from .errors import UsageError
@@ -34,13 +36,16 @@ def option(default: Any, text: str, **metadata: Any) -> Any:
     return field(default=default, metadata={"help": text, **metadata})
 
 
-def parse_layers(value: str | Iterable[str] | Iterable[tuple[str, float]]) -> LayerWeights:
+def parse_layers(
+    value: str | Mapping[str, float] | Iterable[str] | Iterable[tuple[str, float]],
+) -> LayerWeights:
     """Read a list of layers with weights.
 
     Parameters
     ----------
-    value : str or iterable
-        'relu1_1,relu2_1:0.5', or names, or (name, weight) pairs. A missing weight is 1.
+    value : str, mapping or iterable
+        'relu1_1,relu2_1:0.5'; or {name: weight}; or names, or (name, weight) pairs. A missing
+        weight is 1.
 
     Returns
     -------
@@ -52,27 +57,37 @@ def parse_layers(value: str | Iterable[str] | Iterable[tuple[str, float]]) -> La
     UsageError
         For an unknown or repeated layer, or a weight that is not a number >= 0.
     """
+    if isinstance(value, str | Mapping):
+        value = value.split(",") if isinstance(value, str) else value.items()
     try:
-        items = [
-            item.partition(":")[::2] if isinstance(item, str) else (str(item[0]), item[1])
-            for item in (value.split(",") if isinstance(value, str) else value)
-        ]
-    except (TypeError, IndexError, KeyError):
+        pairs = [_pair(item) for item in value]
+    except (TypeError, ValueError):
         raise UsageError(f"{value!r} is no list of layers; write relu1_1,relu2_1:0.5") from None
     weights: dict[str, float] = {}
-    for name, weight in items:
+    for name, weight in pairs:
         tap = canonical(name)
         if tap in weights:
             raise UsageError(f"layer {tap} is named twice")
         try:
-            weights[tap] = float(weight) if weight != "" else 1.0
+            weights[tap] = float(weight)
         except (ValueError, TypeError):
             raise UsageError(f"layer {tap} has the weight '{weight}', not a number") from None
+        except OverflowError:
+            weights[tap] = math.inf
         if not (math.isfinite(weights[tap]) and weights[tap] >= 0):
             raise UsageError(
                 f"layer {tap} has the weight {weight}; it must be a finite number, 0 or more"
             )
     return tuple(weights.items())
+
+
+def _pair(item: Any) -> tuple[str, Any]:
+    """'relu1_1:0.5', 'relu1_1' or ('relu1_1', 0.5) -> name and weight."""
+    if isinstance(item, str):
+        name, colon, text = item.partition(":")
+        return name, text if colon else 1.0
+    name, weight = item
+    return name, weight
 
 
 @dataclass(frozen=True)
@@ -85,14 +100,15 @@ class Settings:
     Raises
     ------
     UsageError
-        If a value is out of its range; the message names it, the limit and what to do.
+        If a value is out of its range, or there is no such field; the message names it, the limit
+        and what to do.
     """
 
     size: int = option(384, "longer side of the painting, in pixels", least=SMALLEST, most=LARGEST)
     style_size: int | None = option(
         None, "longer side of the style pictures [as --size]", least=SMALLEST, most=LARGEST
     )
-    iterations: int = option(500, "steps of the optimiser", least=1)
+    iterations: int = option(500, "steps of the optimiser", least=1, most=10**9)
     optimizer: str = option("lbfgs", "how the loss is minimised", choices=("lbfgs", "adam"))
     learning_rate: float = option(
         2.0, "step of adam, in grey levels of 0..255 (lbfgs finds its own)", above=0
@@ -133,12 +149,27 @@ class Settings:
     dtype: str = option("float32", "precision of the network", choices=("float32", "float64"))
     device: str = option("auto", "cpu, cuda, cuda:N, or auto: a GPU if one works")
 
+    def __new__(cls, *positional: Any, **values: Any) -> Self:
+        """Refuse what the generated `__init__` would answer with a TypeError."""
+        names = [item.name for item in dataclasses.fields(cls)]
+        if positional:
+            raise UsageError(f"{positional[0]!r} has no name; write Settings(size=256), ...")
+        for name in values:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1, cutoff=0) or names
+                raise UsageError(f"there is no setting '{name}'; did you mean {near[0]}?")
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
-        for name in ("content_layers", "style_layers"):
-            object.__setattr__(self, name, parse_layers(getattr(self, name)))
         for item in dataclasses.fields(self):
-            if (value := getattr(self, item.name)) is not None or item.default is not None:
-                _check(item, value)
+            value = getattr(self, item.name)
+            if item.name.endswith("_layers"):
+                value = parse_layers(value)
+            elif wrong := problem(item, value):
+                raise UsageError(f"{item.name} is {value!r}; {wrong}")
+            elif isinstance(value, numbers.Real):  # a NumPy scalar would promote float32 arrays
+                value = int(value) if isinstance(value, numbers.Integral) else float(value)
+            object.__setattr__(self, item.name, value)
         content = self.content_weight * sum(weight for _, weight in self.content_layers)
         style = self.style_weight * sum(weight for _, weight in self.style_layers)
         if content == style == 0:
@@ -160,28 +191,47 @@ class Settings:
         UsageError
             If there is no such preset, or a value is out of its range.
         """
-        if name not in PRESETS:
-            raise UsageError(f"there is no preset '{name}'; there are {', '.join(PRESETS)}")
+        if not isinstance(name, str) or name not in PRESETS:
+            raise UsageError(f"there is no preset {name!r}; there are {', '.join(PRESETS)}")
         return cls(**{**PRESETS[name].settings, **changes})
 
 
-def _check(item: dataclasses.Field[Any], value: Any) -> None:
-    """Hold a value against the type, choices and limits of its field."""
-    limits = item.metadata
-    if "choices" in limits and value not in limits["choices"]:
-        raise UsageError(f"{item.name} is '{value}'; it can be {', '.join(limits['choices'])}")
-    if str(item.type).startswith("str") and not isinstance(value, str | os.PathLike):
-        raise UsageError(f"{item.name} is {value!r}; it must be text")
-    if not str(item.type).startswith(("int", "float")):
-        return
-    wanted = numbers.Integral if str(item.type).startswith("int") else numbers.Real
-    low, high, above = limits.get("least"), limits.get("most", math.inf), limits.get("above")
+def problem(item: dataclasses.Field[Any], value: Any) -> str:
+    """Hold a value against the type, choices and limits of its field.
+
+    Parameters
+    ----------
+    item : dataclasses.Field
+        Of `Settings`.
+    value : object
+
+    Returns
+    -------
+    str
+        What it must be instead; '' if nothing is wrong.
+    """
+    limits, kind = item.metadata, str(item.type)
+    if value is None and item.default is None:
+        return ""
+    if kind.startswith("str"):
+        if not isinstance(value, str | os.PathLike):
+            return "it must be text"
+        if "choices" in limits and value not in limits["choices"]:
+            return f"it can be {', '.join(limits['choices'])}"
+        return "" if str(value) else "it must not be empty"
+    whole = kind.startswith("int")
+    low, above = limits.get("least"), limits.get("above")
+    high = limits.get("most", math.inf if whole else sys.float_info.max)
     text = f"above {above}" if low is None else f"{low} or more"
-    text = text if high == math.inf else f"between {low} and {high}"
-    kind = "a whole number, " if wanted is numbers.Integral else ""
-    inside = isinstance(value, wanted) and math.isfinite(value) and value <= high
-    if not (inside and (value > above if low is None else value >= low)):
-        raise UsageError(f"{item.name} is {value!r}; it must be {kind}{text}")
+    text = f"between {low} and {high}" if "most" in limits else text
+    text = f"it must be a {'whole' if whole else 'finite'} number, {text}"
+    if isinstance(value, bool) or not isinstance(
+        value, numbers.Integral if whole else numbers.Real
+    ):
+        return text
+    number: Any = value
+    inside = number <= high and (number > above if low is None else number >= low)
+    return "" if inside else text
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from .architecture import LAYERS, canonical, depth_of, keras_name
+from .architecture import CONVOLUTIONS, LAYERS, canonical, depth_of, keras_name
 from .backend import CPU, Array, Backend, Workers, select
+from .checks import as_picture
 from .engine import Engine, Fast, Step, Textbook
 from .errors import UsageError
 
@@ -83,15 +84,20 @@ class VGG19:
             ("conv", conv, ("winograd", "im2col")),
             ("dtype", dtype, ("float32", "float64", "complex128")),
         ):
-            if value not in allowed:
-                raise UsageError(f"{name} is '{value}'; it can be {', '.join(allowed)}")
+            if not isinstance(value, str) or value not in allowed:
+                raise UsageError(f"{name} is {value!r}; it can be {', '.join(allowed)}")
+        if not isinstance(weights, Mapping):
+            raise UsageError(f"weights are {weights!r}; pass what load_weights() returns")
+        if missing := [name for name in map(keras_name, CONVOLUTIONS) if name not in weights]:
+            raise UsageError(f"the weights hold no {missing[0]}; pass what load_weights() returns")
         self.backend = select(device)
         self.dtype = dtype
+        workers = Workers(threads)
         self._arguments = weights, pooling, conv, dtype, self.backend, threads
         parameters = partial(_parameters, weights, self.backend, dtype)
         self.engine: Engine = Textbook(parameters, pooling)
         if conv == "winograd" and self.backend is CPU and dtype != "complex128":
-            self.engine = Fast(parameters, pooling, Workers(threads))
+            self.engine = Fast(parameters, pooling, workers)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return VGG19, self._arguments  # a copy has threads and buffers of its own
@@ -110,10 +116,15 @@ class VGG19:
         -------
         dict
             The given name of each tap -> (H_l, W_l, C_l) array on the network's device.
+
+        Raises
+        ------
+        UsageError
+            If it is no picture, or too small a one, or there is no such layer.
         """
-        image = np.asarray(image)
-        if image.ndim != 3 or image.shape[2] != 3:
-            raise UsageError(f"an array of shape {image.shape} is no picture; use (H, W, 3)")
+        image = as_picture(image)
+        if not isinstance(taps, Iterable):
+            raise UsageError(f"taps are {taps!r}; pass a list of layers, such as ['relu4_2']")
         names = {tap: canonical(tap) for tap in ([taps] if isinstance(taps, str) else taps)}
         if not names:
             return {}
@@ -194,4 +205,10 @@ def _parameters(
 ) -> tuple[Array, Array]:
     """(kernel, bias) of a convolution, on the device and in the network's dtype."""
     kernel, bias = weights[keras_name(convolution)]
+    shape = (3, 3, *CONVOLUTIONS[convolution])
+    if np.shape(kernel) != shape or np.shape(bias) != shape[3:]:
+        raise UsageError(
+            f"the weights of {keras_name(convolution)} have the shapes {np.shape(kernel)} and "
+            f"{np.shape(bias)}, but VGG-19's are {shape} and {shape[3:]}"
+        )
     return backend.upload(kernel, dtype), backend.upload(bias, dtype)

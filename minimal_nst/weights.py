@@ -92,6 +92,8 @@ def find_weights(path: str | os.PathLike[str] | None = None) -> Path:
         path, source = os.environ[ENVIRONMENT], f" (from ${ENVIRONMENT})"
     if path is None:
         path, source = bundled("weights/vgg19.h5"), " (embedded)"
+    if not isinstance(path, str | os.PathLike):
+        raise FileError(f"{path!r} is no path of a weight file; leave it out for the embedded one")
     path = Path(path)
     if not path.is_file():
         what = "not a file" if path.exists() else "no such weight file"
@@ -145,6 +147,30 @@ def identify(path: Path) -> tuple[str, str, str]:
     return sha256, md5, KERAS_MD5.get(md5, "not a published file")
 
 
+def oddities(weights: Weights) -> list[str]:
+    """Name what can be read and computed with, but is not what a trained network looks like.
+
+    Parameters
+    ----------
+    weights : Weights
+
+    Returns
+    -------
+    list of str
+        Empty for a trained VGG-19, whose kernels' largest values lie between 0.1 and 10.
+    """
+    found = []
+    for name, (kernel, bias) in weights.items():
+        largest = float(abs(kernel).max())
+        if largest == 0:
+            found.append(f"{name}: all of the kernel is 0")
+        elif not 1e-3 < largest < 1e2:
+            found.append(f"{name}: the kernel's largest value is {largest:.2g}")
+        if not bias.any():
+            found.append(f"{name}: all biases are 0")
+    return found
+
+
 def _child(group: Any, name: str, kind: type) -> Any:
     """Return a member reached by a hard link and of the given kind, or None."""
     if name not in group:
@@ -168,8 +194,7 @@ def _read_layer(root: Any, name: str, layout: str) -> _Layer:
         return _Layer(codes, palette, _read(group, ["bias"], (C_out,), "f4"))
     group = _child(group, layer, h5py.Group) or group  # Keras 2 nests each group once more
     kernel = _read(group, [f"{layer}_W_1:0", "kernel:0", "kernel"], (3, 3, C_in, C_out))
-    bias = _read(group, [f"{layer}_b_1:0", "bias:0", "bias"], (C_out,))
-    return _Layer(kernel.astype("f4"), None, bias.astype("f4"))
+    return _Layer(kernel, None, _read(group, [f"{layer}_b_1:0", "bias:0", "bias"], (C_out,)))
 
 
 def _read(group: Any, names: list[str], shape: tuple[int, ...], dtype: str = "") -> np.ndarray:
@@ -191,6 +216,9 @@ def _read(group: Any, names: list[str], shape: tuple[int, ...], dtype: str = "")
     if data.chunks and any(c > n for c, n in zip(data.chunks, shape, strict=True)):
         raise FileError(f"{data.name} declares chunks larger than itself")
     array: np.ndarray = data[()]
-    if not np.isfinite(array).all():
-        raise FileError(f"{data.name} holds values that are not finite")
+    if dtype != "u1":
+        with np.errstate(over="ignore"):
+            array = array.astype("f4")
+        if not np.isfinite(array).all():
+            raise FileError(f"{data.name} holds values that are not finite in float32")
     return array

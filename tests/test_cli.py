@@ -64,8 +64,8 @@ def test_every_setting_is_an_option_with_its_own_value(monkeypatch, out):
         "size": 77, "style_size": 55, "iterations": 3, "optimizer": "adam", "learning_rate": 0.5,
         "content_weight": 7.0, "style_weight": 8.0, "tv_weight": 9.0,
         "content_layers": (("relu3_1", 0.5),), "style_layers": (("pool1", 1.0), ("conv2_1", 2.0)),
-        "content_form": "paper", "style_form": "paper", "pooling": "avg", "init": "noise",
-        "noise_ratio": 0.5, "seed": 11, "weights": "w.h5", "conv": "im2col", "dtype": "float64",
+        "content_form": "paper", "style_form": "paper", "pooling": "avg", "init": "start.png",
+        "noise_ratio": 0.5, "seed": 11, "weights": "w.h5", "conv": "winograd", "dtype": "float64",
         "device": "cpu", "threads": 3,
     }  # fmt: skip
     assert set(given) == {field.name for field in dataclasses.fields(Settings)}
@@ -83,20 +83,33 @@ def test_every_setting_is_an_option_with_its_own_value(monkeypatch, out):
     assert seen[1][2] == Settings.preset("course")
 
 
+WHOLE = "it must be a whole number, between 16 and 65536"
 BAD_USAGE = {
-    "size is 8; it must be a whole number, between 16 and 65536": ["--size", "8"],
-    "argument --size: invalid int value: 'big'": ["--size", "big"],
+    f"argument --size: '8' cannot be used; {WHOLE}": ["--size", "8"],
+    f"argument --size: 'big' cannot be used; {WHOLE}": ["--size", "big"],
+    f"argument --style-size: '1e3' cannot be used; {WHOLE}": ["--style-size", "1e3"],
+    f"--size: '99999999999999999999' cannot be used; {WHOLE}": ["--size", "9" * 20],
     "--pooling: invalid choice: 'l2'": ["--pooling", "l2"],
     "--preset: invalid choice: 'monet'": ["--preset", "monet"],
-    "unrecognized arguments: --sice 3": ["--sice", "3"],
-    "no layer 'relu9_1'": ["--style-layers", "relu9_1"],
-    "iterations is 0;": ["--iterations", "0"],
-    "noise_ratio is 2.0;": ["--noise-ratio", "2"],
+    "minimal-nst stylize: error: unrecognized arguments: --sice 3 (see minimal-nst stylize --help)": [
+        *("--sice", "3"),
+    ],
+    "argument --style-layers: VGG-19 has no layer 'relu9_1'": ["--style-layers", "relu9_1"],
+    "--iterations: '0' cannot be used; it must be a whole number, between 1": ["--iterations", "0"],
+    "'2' cannot be used; it must be a finite number, between 0 and 1": ["--noise-ratio", "2"],
+    "'1e999' cannot be used; it must be a finite number, 0 or more": ["--style-weight", "1e999"],
+    "argument --init: '' cannot be used; it must not be empty": ["--init", ""],
     "nothing to paint": ["--content-weight", "0", "--style-weight", "0"],
     "unknown device 'tpu'": ["--device", "tpu"],
-    "--learning-rate is for adam": ["--learning-rate", "3"],
+    "--learning-rate does nothing here: lbfgs finds its own": ["--learning-rate", "3"],
+    "--seed does nothing here: the start has no noise": ["--seed", "3"],
+    "--noise-ratio does nothing here: --init": ["--noise-ratio", "0.5", "--init", "noise"],
+    "--threads does nothing here": ["--threads", "2", "--conv", "im2col"],
+    "--content-layers does nothing": ["--content-weight", "0", "--content-layers", "relu1_1"],
+    "--content-form does nothing": ["--content-weight", "0", "--content-form", "paper"],
+    "--style-layers does nothing": ["--style-weight", "0", "--style-layers", "relu1_1"],
+    "--style-form does nothing": ["--style-weight", "0", "--style-form", "paper"],
     "would have 16x6 pixels at size 16": ["--size", "16"],
-    "size is 99999999999999999999; it must be": ["--size", "99999999999999999999"],
 }
 
 
@@ -108,6 +121,12 @@ def check_refusal(result, code, message, folder):
     assert message in result[2]
     assert result[2].count("\n") == 1
     assert os.listdir(folder) == []
+
+
+def test_an_option_that_has_something_to_do_is_taken(capsys, out):
+    """What the refusals above must not catch: noise that comes with a preset."""
+    args = ["stylize", CONTENT, STYLE, "-o", out, *QUICK, "--preset", "course", "-q"]
+    assert run(capsys, *args, "--seed", "3", "--learning-rate", "3") == (0, "", "")
 
 
 @pytest.mark.parametrize("message", BAD_USAGE)

@@ -243,10 +243,10 @@ def test_who_computes_what(weights):
 
 
 def test_nan_is_not_hidden(weights, content):
-    image = content.astype(float)
-    image[20, 30] = np.nan
+    x = preprocess(content).astype("float32")
+    x[20, 30] = np.nan
     for conv in ("im2col", "winograd"):
-        features = VGG19(weights, conv=conv).features(image, ["relu5_1"])
+        features, _ = VGG19(weights, conv=conv).forward(x, ["relu5_1"])
         assert np.isnan(features["relu5_1"]).any()
 
 

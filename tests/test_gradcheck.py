@@ -180,3 +180,51 @@ def test_taylor_rates_tell_right_from_slightly_wrong(rng):
     wrong = gradcheck.taylor_rates(f, x, 1.01 * dx, v, h=1e-3)
     assert all(1.9 < rate < 2.1 for rate in right)
     assert all(rate < 1.2 for rate in wrong)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_gradient_that_is_not_finite_is_infinitely_wrong(rng, value):
+    """NaN compares as false with any tolerance; ``error > tolerance`` would let it pass."""
+    x = rng.standard_normal((9, 11))
+    f = lambda x: np.sum(x * x)
+    bad = 2 * x
+    bad[3, 4] = value
+    errors = [
+        gradcheck.complex_step(f, x, bad, rng),
+        gradcheck.central_difference(f, x, bad, rng, 1e-4),
+        gradcheck.adjoint(lambda x: x, lambda y: y * value, x, x),
+    ]
+    assert errors == [np.inf] * 3
+    assert gradcheck.taylor_rates(f, x, bad, x, 1e-2) == [-np.inf] * 4
+    assert gradcheck.taylor_rates(lambda x: value, x, 2 * x, x, 1e-2) == [-np.inf] * 4
+
+
+def test_taylor_rates_of_a_linear_function(rng):
+    """Its remainder is nothing but round-off if the gradient is right, of first order if not."""
+    x, v, dx = rng.standard_normal((3, 9, 11))
+    f = lambda x: np.sum(dx * x)
+    assert gradcheck.taylor_rates(f, x, dx, v, 1e-2) == [np.inf] * 4
+    assert all(rate < 1.2 for rate in gradcheck.taylor_rates(f, x, 1.001 * dx, v, 1e-2))
+
+
+@pytest.mark.parametrize("h", [0, -1e-3, np.nan, np.inf])
+def test_steps_that_are_none(rng, h):
+    x = rng.standard_normal((9, 11))
+    f = lambda x: np.sum(x * x)
+    with pytest.raises(ValueError, match=f"h is {h}; a step must be above 0"):
+        gradcheck.central_difference(f, x, 2 * x, rng, h)
+    with pytest.raises(ValueError, match=f"h is {h}; a step must be above 0"):
+        gradcheck.taylor_rates(f, x, 2 * x, x, h)
+
+
+def test_a_gradient_of_another_shape(rng):
+    x = rng.standard_normal((9, 11))
+    f = np.sum  # whose gradient is ones: of shape (1, 1) or (9, 11), the sums are the same
+    for check in (
+        lambda dx: gradcheck.complex_step(f, x, dx, rng),
+        lambda dx: gradcheck.central_difference(f, x, dx, rng, 1e-3),
+        lambda dx: gradcheck.taylor_rates(f, x, dx, x, 1e-3),
+    ):
+        check(np.ones((9, 11)))
+        with pytest.raises(ValueError, match=r"the gradient has shape \(1, 1\), x has \(9, 11\)"):
+            check(np.ones((1, 1)))

@@ -172,11 +172,13 @@ def test_paths_images_and_arrays_are_the_same(picture, tmp_path):
 
 
 BAD_ARRAYS = {
-    "shape (3, 4, 2) is not a picture": np.zeros((3, 4, 2)),
-    "shape (9,) is not a picture": np.zeros(9),
-    "from 0.0 to 256.0; scale them": np.eye(20) * 256,
-    "reach only to 1; scale them to 0..255": np.full((20, 20, 3), 0.5),
-    "not a picture": np.full((20, 20), np.nan),
+    "the array is an array of shape (3, 4, 2); pass (H, W, 3)": np.zeros((3, 4, 2)),
+    "is an array of shape (9,); pass (H, W, 3)": np.zeros(9),
+    "is an array of shape (0, 9, 3), without a pixel": np.zeros((0, 9, 3)),
+    "has values from 0.0 to 256.0; scale them": np.eye(20) * 256,
+    "has values up to 0.5 only; scale them to 0..255": np.full((20, 20, 3), 0.5),
+    "holds values that are not finite": np.full((20, 20), np.nan),
+    "holds complex128; pass real numbers": np.full((20, 20), 9j),
     "array has 15x16 pixels; each side needs 16": np.zeros((16, 15, 3)),
 }
 

@@ -205,9 +205,28 @@ def test_same_on_every_device(backend: Backend, weights, content, style):
     np.testing.assert_allclose(dx2, dx, rtol=0, atol=1e-10 * np.abs(dx).max())
 
 
+def test_pictures_in_any_container(weights, content, style):
+    """Lists, a generator, an array of styles: the same numbers."""
+    vgg, settings = VGG19(weights), Settings(style_layers="relu2_1", content_layers="relu1_2")
+    x = 255.0 - content
+    loss, _ = Objective(vgg, content, [style, style], settings)(x)
+    for styles in ([style.tolist()] * 2, (style for _ in range(2)), np.stack([style, style])):
+        assert Objective(vgg, content.tolist(), styles, settings)(x.tolist())[0] == loss
+
+
 def test_bad_pictures(weights, content, style):
     with pytest.raises(UsageError, match="no style picture"):
         Objective(VGG19(weights), content, [], Settings())
+    for arguments, message in (
+        ((3, content, [style], Settings()), "vgg is 3; pass a VGG19"),
+        ((VGG19(weights), content, [style], {}), r"settings is {}; pass a Settings"),
+        ((VGG19(weights), content, 3, Settings()), "styles are 3; pass a list of arrays"),
+        ((VGG19(weights), content, style, Settings()), "style 1 is an array of shape"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            Objective(*arguments)
     objective = Objective(VGG19(weights), content, [style], Settings(style_layers="relu1_1"))
+    with pytest.raises(UsageError, match="holds <U1"):
+        objective(np.full(content.shape, "a"))
     with pytest.raises(UsageError, match=r"shape \(48, 71, 3\), the content has \(48, 72, 3\)"):
         objective(content[:, 1:].astype(float))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import signal
 import threading
 
@@ -13,6 +14,8 @@ from minimal_nst.errors import FileError, RunError, UsageError
 from minimal_nst.pipeline import NOISE, initial_picture
 from minimal_nst.vgg import preprocess
 from PIL import Image
+
+from test_weights import write_keras
 
 SMALL = nst.Settings(size=64, iterations=12)
 
@@ -127,11 +130,32 @@ def test_smallest_and_oddest_pictures(rng):
         assert nst.stylize(a, b, settings).image.shape[:2] == a.shape[:2]
 
 
-def test_a_loss_that_is_not_finite(content, style):
-    with pytest.raises(RunError, match="the loss is (inf|nan) at evaluation 1"):
+def test_a_loss_that_is_not_finite_says_whose_weights(content, style, tmp_path, weights):
+    """The loss' or the network's; and a later one has another remedy."""
+    with pytest.raises(RunError, match="at evaluation 1; content_weight, style_weight or tv_w"):
         nst.stylize(content, style, dataclasses.replace(SMALL, style_weight=1e308))
+    huge = {name: (1e30 * kernel, bias) for name, (kernel, bias) in weights.items()}
+    path = write_keras(tmp_path / "huge.h5", huge)
+    with pytest.raises(RunError, match="at evaluation 1; .* the weights in the network's file"):
+        nst.stylize(content, style, dataclasses.replace(SMALL, weights=str(path)))
+    adam = dataclasses.replace(SMALL, optimizer="adam", learning_rate=1e30)
+    with pytest.raises(RunError, match=r"at evaluation 2; learning_rate is 1e\+30, try less"):
+        nst.stylize(content, style, adam)
 
 
-def test_no_style():
-    with pytest.raises(UsageError, match="no style picture"):
-        nst.stylize(np.zeros((16, 16, 3)), [], SMALL)
+def test_styles_in_any_container(content, style):
+    settings = dataclasses.replace(SMALL, size=32, iterations=1)
+    losses = [
+        nst.stylize(content, styles, settings).losses
+        for styles in ([style, style], (style for _ in range(2)), np.stack([style, style]))
+    ]
+    assert losses[0] == losses[1] == losses[2]
+
+
+def test_bad_arguments(content, style):
+    for styles, message in (([], "no style picture"), (3, "3 is no picture"), ([3], "3 is no pic")):
+        with pytest.raises(UsageError, match=message):
+            nst.stylize(content, styles, SMALL)
+    for changes in ({"settings": {}}, {"callback": 3}, {"stop": 3}):
+        with pytest.raises(UsageError, match=re.escape(str(*changes.values()))):
+            nst.stylize(content, style, **{"settings": SMALL, **changes})

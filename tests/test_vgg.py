@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
-from minimal_nst import VGG19
+from minimal_nst import VGG19, Objective, Settings
 from minimal_nst.architecture import CONVOLUTIONS, LAYERS, canonical
 from minimal_nst.backend import Backend
 from minimal_nst.errors import UsageError
@@ -150,11 +152,59 @@ def test_the_stand_in_is_strict(rng):
             offence()
 
 
-def test_bad_arguments(weights):
-    for wrong in ({"pooling": "l2"}, {"dtype": "float16"}, {"conv": "fft"}, {"device": "tpu"}):
-        with pytest.raises(UsageError, match=next(iter(wrong.values()))):
-            VGG19(weights, **wrong)
-    with pytest.raises(UsageError, match=r"shape \(20, 16\) is no picture"):
-        VGG19(weights).features(np.zeros((20, 16)), ["pool5"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"pooling": "l2"}, {"pooling": 3}, {"dtype": "float16"}, {"conv": "fft"},
+        {"conv": ["im2col"]}, {"device": "tpu"}, {"device": 3}, {"threads": 0},
+        {"threads": 1.5}, {"threads": 0, "conv": "im2col"},
+    ],
+)  # fmt: skip
+def test_bad_options(weights, wrong):
+    with pytest.raises(UsageError, match=re.escape(repr(next(iter(wrong.values()))))):
+        VGG19(weights, **wrong)
+
+
+def test_bad_weights(weights):
+    for wrong, message in (({}, "hold no block1_conv1"), (3, "weights are 3")):
+        with pytest.raises(UsageError, match=message):
+            VGG19(wrong)
+    kernel, bias = weights["block1_conv1"]
+    turned = {**weights, "block1_conv1": (kernel.transpose(3, 2, 0, 1), bias)}
+    with pytest.raises(UsageError, match=r"block1_conv1 have the shapes \(64, 3, 3, 3\) and"):
+        VGG19(turned).features(np.zeros((20, 16, 3)), ["relu1_1"])
+
+
+BAD_PICTURES = {
+    r"shape \(20, 16\)": np.zeros((20, 16)),
+    r"shape \(20, 16, 4\)": np.zeros((20, 16, 4)),
+    r"holds complex128": np.full((20, 16, 3), 9j),
+    r"not finite": np.full((20, 16, 3), np.nan),
+    r"values up to 0.5 only": np.full((20, 16, 3), 0.5),
+    r"from -1.0 to -1.0": np.full((20, 16, 3), -1.0),
+    r"from 256 to 256": np.full((20, 16, 3), 256),
+    r"holds <U3|holds object|no array": [["red", "blue"], ["green"]],
+    r"shape \(\)": None,
+}
+
+
+@pytest.mark.parametrize("message", BAD_PICTURES)
+def test_bad_pictures(weights, message):
+    """The same that `stylize` refuses, from the network and from the objective."""
+    vgg, picture, fine = VGG19(weights), BAD_PICTURES[message], np.zeros((20, 16, 3))
+    with pytest.raises(UsageError, match=message):
+        vgg.features(picture, ["relu1_1"])
+    with pytest.raises(UsageError, match=f"the content .*{message}|{message}"):
+        Objective(vgg, picture, [fine], Settings())
+    with pytest.raises(UsageError, match="style 2"):
+        Objective(vgg, fine, [fine, picture], Settings())
+
+
+def test_bad_taps_and_sizes(weights):
+    vgg = VGG19(weights)
     with pytest.raises(UsageError, match="16x20 pixels is too small for pool5"):
-        VGG19(weights).features(np.zeros((20, 16, 3)), ["pool5"])
+        vgg.features(np.zeros((20, 16, 3)), ["pool5"])
+    for taps, message in (([3], "3 is no name of a layer"), (3, "taps are 3"), ("fc7", "'fc7'")):
+        with pytest.raises(UsageError, match=message):
+            vgg.features(np.zeros((20, 16, 3)), taps)
+    assert vgg.features(np.zeros((20, 16, 3)), []) == {}

@@ -10,7 +10,7 @@ import pytest
 from minimal_nst import load_weights
 from minimal_nst.architecture import CONVOLUTIONS, keras_name
 from minimal_nst.errors import FileError
-from minimal_nst.weights import EMBEDDED_SHA256, ENVIRONMENT, find_weights, identify
+from minimal_nst.weights import EMBEDDED_SHA256, ENVIRONMENT, find_weights, identify, oddities
 
 from conftest import ROOT
 
@@ -121,6 +121,9 @@ def damage(tmp_path, weights, name):
         elif name == "string":
             del group[b]
             group.create_dataset(b, (64,), h5py.string_dtype())
+        elif name == "beyond float32":
+            del group[b]
+            group[b] = np.full(64, 1e300)
         elif name == "nan":
             group[b][3] = np.nan
         elif name == "external":
@@ -159,6 +162,7 @@ DAMAGES = {
     "dtype": "holds int32, expected f2 or f4 or f8",
     "string": "holds object",
     "nan": "values that are not finite",
+    "beyond float32": "values that are not finite in float32",
     "external": "keeps its data in other files",
     "virtual": "keeps its data in other files",
     "soft link": "is a link to elsewhere",
@@ -178,7 +182,25 @@ def test_wrong_files_get_one_clear_line(weights, tmp_path, name):
     assert "\n" not in str(error.value)
 
 
+def test_oddities_are_named(weights, tmp_path):
+    """Legal values of which nothing good comes, also where float16 has hardly any digits left."""
+    assert oddities(weights) == []
+    changed = dict(weights)
+    for name, factors in (("block1_conv1", (0, 1)), ("block2_conv1", (1, 0))):
+        changed[name] = tuple(f * a for f, a in zip(factors, weights[name], strict=True))
+    kernel, bias = weights["block3_conv1"]
+    changed["block3_conv1"] = (1e-6 * kernel).astype("f2"), bias
+    loaded = load_weights(write_keras(tmp_path / "odd.h5", changed))
+    assert oddities(loaded) == [
+        "block1_conv1: all of the kernel is 0",
+        "block2_conv1: all biases are 0",
+        "block3_conv1: the kernel's largest value is 6e-07",
+    ]
+
+
 def test_folders_and_missing_files(tmp_path):
+    with pytest.raises(FileError, match="3 is no path"):
+        load_weights(3)
     for path, what in ((tmp_path, "not a file"), (tmp_path / "no.h5", "no such weight file")):
         with pytest.raises(FileError, match=what):
             load_weights(path)

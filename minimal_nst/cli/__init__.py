@@ -56,7 +56,9 @@ def main(argv: Sequence[str] | None = None, after: Any = None) -> int:
         The exit code.
     """
     try:
-        args = build_parser().parse_args(argv)
+        args, unknown = build_parser().parse_known_args(argv)
+        if unknown:  # told by the subcommand's own parser, whose --help has what there is
+            args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     except SystemExit as end:  # argparse ends the process itself
         return int(end.code or 0)
     args.after = after

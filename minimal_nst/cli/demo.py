@@ -25,7 +25,7 @@ def add_parser(commands: Any) -> None:
         "-o", "--output", metavar="OUT", default="minimal_nst_demo.png", help="[%(default)s]"
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
 
 
 def run(args: argparse.Namespace) -> int:

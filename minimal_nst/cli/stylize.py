@@ -7,11 +7,12 @@ import dataclasses
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FileError, RunError, UsageError
-from ..settings import PRESETS, Settings
+from ..settings import PRESETS, Settings, parse_layers, problem
 from .endings import Endings
 from .output import NOTHING_PAINTED, PROGRAM, fail, say
 
@@ -20,6 +21,26 @@ if TYPE_CHECKING:
 
     from ..optimize import Progress
     from ..pipeline import Painting
+
+KINDS: dict[str, type] = {"int": int, "float": float}
+
+IDLE: dict[str, tuple[Callable[[Settings], bool], str]] = {
+    "learning_rate": (
+        lambda s: s.optimizer == "lbfgs",
+        "lbfgs finds its own steps (add --optimizer adam)",
+    ),
+    "seed": (
+        lambda s: s.init != "noise" and s.noise_ratio == 0,
+        "the start has no noise (add --init noise, or --noise-ratio 0.2)",
+    ),
+    "noise_ratio": (lambda s: s.init == "noise", "--init noise starts from nothing but noise"),
+    "threads": (lambda s: s.conv == "im2col", "it is for --conv winograd"),
+    "content_layers": (lambda s: s.content_weight == 0, "--content-weight is 0"),
+    "content_form": (lambda s: s.content_weight == 0, "--content-weight is 0"),
+    "style_layers": (lambda s: s.style_weight == 0, "--style-weight is 0"),
+    "style_form": (lambda s: s.style_weight == 0, "--style-weight is 0"),
+}
+"""Option -> when it would be given in vain, and why."""
 
 EPILOG = """\
 examples:
@@ -57,20 +78,34 @@ def add_parser(commands: Any) -> None:
     )
     for field in dataclasses.fields(Settings):
         add_option(parser, field)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
 
 
 def add_option(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
     """Add the option of one field: its name, type, choices, help and default are the field's."""
-    types = {"int": int, "float": float}
     default = "" if field.default is None else f" [{format_value(field.default)}]"
-    kind = types.get(str(field.type).partition(" ")[0], str)
+    kind = KINDS.get(str(field.type).partition(" ")[0], str)
     options: dict[str, Any] = {"metavar": {int: "N", float: "X", str: "TEXT"}[kind]}
     if "choices" in field.metadata:
         options = {"choices": field.metadata["choices"]}
+
+    def read(text: str) -> Any:
+        """Read what was typed, or say what it must be instead."""
+        try:
+            if field.name.endswith("_layers"):
+                return parse_layers(text)
+            value = kind(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        except ValueError:
+            value = text
+        if (wrong := problem(field, value)) and "choices" not in field.metadata:
+            raise argparse.ArgumentTypeError(f"'{text}' cannot be used; {wrong}")
+        return value
+
     parser.add_argument(
         f"--{field.name.replace('_', '-')}",
-        type=kind,
+        type=read,
         default=argparse.SUPPRESS,
         help=field.metadata["help"].replace("%", "%%") + default,
         **options,
@@ -89,8 +124,9 @@ def run(args: argparse.Namespace) -> int:
     names = {field.name for field in dataclasses.fields(Settings)}
     changes = {name: value for name, value in vars(args).items() if name in names}
     settings = Settings.preset(args.preset, **changes)
-    if settings.optimizer == "lbfgs" and "learning_rate" in changes:
-        raise UsageError("--learning-rate is for adam; lbfgs finds its own (add --optimizer adam)")
+    for name in changes:
+        if name in IDLE and IDLE[name][0](settings):
+            raise UsageError(f"--{name.replace('_', '-')} does nothing here: {IDLE[name][1]}")
     return paint(args.content, args.styles, args.output, settings, args.quiet, args.after)
 
 

@@ -23,18 +23,20 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "path", metavar="PATH", nargs="?", help="[$MINIMAL_NST_WEIGHTS, else the embedded file]"
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Read the whole file; print about it; return the exit code."""
-    from ..weights import find_weights, identify, load_weights
+    from ..weights import find_weights, identify, load_weights, oddities
 
     path = find_weights(args.path)
     weights = load_weights(path)
     sha256, md5, what = identify(path)
+    odd = [f"odd: {oddity}" for oddity in oddities(weights)]
     if args.action == "verify":
-        say(f"{path}: valid VGG-19 weights, all values finite ({what})", sys.stdout)
+        valid = f"{path}: valid VGG-19 weights, all values finite ({what})"
+        say("\n".join([valid, *odd]), sys.stdout)
         return 0
     lines = [
         f"file     {path}",
@@ -49,5 +51,5 @@ def run(args: argparse.Namespace) -> int:
         f"|w| max {abs(kernel).max():.3f}"
         for name, (kernel, bias) in weights.items()
     ]
-    say("\n".join(lines), sys.stdout)
+    say("\n".join(lines + odd), sys.stdout)
     return 0

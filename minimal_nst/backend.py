@@ -16,6 +16,7 @@ import importlib
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -25,7 +26,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from .errors import UsageError
+from .errors import NSTWarning, UsageError
 
 Array: TypeAlias = Any
 """An array of NumPy's or CuPy's; CuPy has no complete type stubs, hence ``Any``."""
@@ -87,7 +88,8 @@ def select(device: str | Backend) -> Backend:
     Parameters
     ----------
     device : {'cpu', 'cuda', 'cuda:N', 'auto'} or Backend
-        'cuda' is the first GPU; 'auto' is the GPU where one works, else the CPU. A `Backend`
+        'cuda' is the first GPU; 'auto' is the GPU where one works, else the CPU (with a warning
+        that says why, if CuPy is installed). A `Backend`
         is returned as it is.
 
     Returns
@@ -111,9 +113,12 @@ def select(device: str | Backend) -> Backend:
     try:
         return _connect_to_gpu(int(number or 0))
     except Exception as error:  # whatever CuPy or the driver raise, it means: no GPU here
-        if device == "auto":
-            return CPU
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if device == "auto":
+            if not isinstance(error.__cause__, ModuleNotFoundError):
+                note = f"the CPU computes, because CuPy is installed but has no GPU: {reason}"
+                warnings.warn(note, NSTWarning, stacklevel=2)
+            return CPU
         raise UsageError(
             f"device '{device}' cannot be used: {reason}; use --device cpu, or auto to fall back"
         ) from error

@@ -37,3 +37,7 @@ class OutOfMemory(NSTError, MemoryError):
     """The computation does not fit into memory (exit code 4)."""
 
     exit_code = 4
+
+
+class NSTWarning(UserWarning):
+    """What goes on, but otherwise than one may expect."""

@@ -11,7 +11,7 @@ import io
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -38,7 +38,7 @@ WRITABLE: dict[str, tuple[str, dict[str, Any]]] = {
 """Suffix -> Pillow's format and its options."""
 
 
-def load(picture: Picture, size: int | None = None) -> np.ndarray:
+def load(picture: Picture, size: int | None = None, option: str = "size") -> np.ndarray:
     """Return a picture as an array.
 
     EXIF orientation and colour profile are applied, transparency is composited on white, 16-bit
@@ -50,6 +50,8 @@ def load(picture: Picture, size: int | None = None) -> np.ndarray:
         A PNG, JPEG, WebP, TIFF or BMP file; or an (H, W), (H, W, 3) or (H, W, 4) array in 0..255.
     size : int, optional
         Longer side in pixels to scale to, up or down, keeping the aspect (Lanczos).
+    option : str
+        What messages call the size.
 
     Returns
     -------
@@ -63,34 +65,74 @@ def load(picture: Picture, size: int | None = None) -> np.ndarray:
     UsageError
         If a side is (or would become) shorter than 16 pixels, or an array is not a picture.
     """
-    if isinstance(picture, np.ndarray):
-        name, image = "array", _from_array(picture)
-    elif isinstance(picture, Image.Image):
-        name, image = "image", _to_rgb(picture)
-    elif isinstance(picture, str | os.PathLike):
-        name, image = str(picture), _read(Path(picture))
-    else:
-        raise UsageError(f"{picture!r} is no picture; pass a path, a PIL image or an array")
-    width, height = image.size
-    if min(width, height) < SMALLEST:
-        raise UsageError(f"{name} has {width}x{height} pixels; each side needs {SMALLEST} or more")
-    if size is not None:
-        scale = size / max(width, height)
-        fitted = max(1, round(width * scale)), max(1, round(height * scale))
-        if min(fitted) < SMALLEST:
-            needed = -(-SMALLEST * max(width, height) // min(width, height))
-            raise UsageError(
-                f"{name} ({width}x{height}) would have {fitted[0]}x{fitted[1]} pixels at size "
-                f"{size}, but each side needs {SMALLEST}; choose size {needed} or more, or crop it"
-            )
-        if fitted != image.size:
-            image = image.resize(fitted, Image.Resampling.LANCZOS)
+    name, image = _open(picture)
+    height, width = _fitted(name, image.size, size, option)
+    if (width, height) != image.size:
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
     return np.array(image)
+
+
+def measure(picture: Picture, size: int | None = None, option: str = "size") -> tuple[int, int]:
+    """Return the height and width that `load` would give a picture, without decoding it.
+
+    Parameters, errors and their messages are those of `load`. A file's EXIF orientation is not
+    looked at, so the two may be the other way round.
+    """
+    if isinstance(picture, str | os.PathLike):
+        path = _path(picture)
+        with _reading(path) as image:
+            return _fitted(str(path), image.size, size, option)
+    name, image = _open(picture)
+    return _fitted(name, image.size, size, option)
+
+
+def _open(picture: Picture) -> tuple[str, Image.Image]:
+    """Any picture -> what messages call it, and an RGB image."""
+    if isinstance(picture, np.ndarray):
+        return "array", _from_array(picture)
+    if isinstance(picture, Image.Image):
+        return "image", _to_rgb(picture)
+    if isinstance(picture, str | os.PathLike):
+        return str(picture), _read(_path(picture))
+    raise UsageError(f"{picture!r} is no picture; pass a path, a PIL image or an array")
+
+
+def _path(path: str | os.PathLike[str]) -> Path:
+    """A path; '' would become the current folder."""
+    if os.fspath(path) == "":
+        raise FileError("the path of a picture is empty; name a file")
+    return Path(path)
+
+
+def _fitted(
+    name: str, sides: tuple[int, int], size: int | None, option: str = "size"
+) -> tuple[int, int]:
+    """(width, height) of a picture -> (height, width) with the longer side as wanted."""
+    width, height = sides
+    if min(sides) < SMALLEST:
+        raise UsageError(f"{name} has {width}x{height} pixels; each side needs {SMALLEST} or more")
+    if size is None:
+        return height, width
+    scale = size / max(sides)
+    fitted = max(1, round(height * scale)), max(1, round(width * scale))
+    if min(fitted) < SMALLEST:
+        needed = -(-SMALLEST * max(sides) // min(sides))
+        raise UsageError(
+            f"{name} ({width}x{height}) would have {fitted[1]}x{fitted[0]} pixels at {option} "
+            f"{size}, but each side needs {SMALLEST}; choose {option} {needed} or more, or crop it"
+        )
+    return fitted
 
 
 def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
     """Scale an (H, W, 3) uint8 picture to (height, width, 3) by Lanczos."""
     return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def cover(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Scale an (H, W, 3) uint8 picture and crop what is over, to (height, width, 3)."""
+    fitted = ImageOps.fit(Image.fromarray(image), (width, height), Image.Resampling.LANCZOS)
+    return np.array(fitted)
 
 
 def check_output(path: str | os.PathLike[str], inputs: Iterable[Picture] = ()) -> Path:
@@ -113,12 +155,15 @@ def check_output(path: str | os.PathLike[str], inputs: Iterable[Picture] = ()) -
     FileError
         If its folder does not exist or cannot be written to, or the path is a folder.
     """
+    if os.fspath(path) == "":
+        raise FileError("the path of the output is empty; give it a name, such as out.png")
     path = Path(path)
     try:
         path.lstat()
+        path.stat()
     except FileNotFoundError:
         pass
-    except OSError as error:
+    except OSError as error:  # a link loop, a folder that may not be entered, a name too long
         raise FileError(f"{path}: cannot be written ({error.strerror}); choose another") from error
     if path.name == "":
         raise FileError(f"'{path}' names no file; give the painting a name, such as out.png")
@@ -200,21 +245,29 @@ def _from_array(array: np.ndarray) -> Image.Image:
 
 def _read(path: Path) -> Image.Image:
     """Read a file as an RGB image, or say in one line why not."""
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise FileError(f"{path} is no plain file")
+    with _reading(path) as image:
+        with _silence() if image.format == "TIFF" else contextlib.nullcontext():
+            image.load()
+        return _to_rgb(image)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[Image.Image]:
+    """Open a picture's file; whatever a decoder raises meanwhile, it means: damaged."""
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise FileError("is no plain file")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=READABLE) as image:
-                image.load()
-                return _to_rgb(image)
+                yield image
+    except (FileError, UsageError) as error:
+        raise type(error)(f"{path}: {error}" if str(path) not in str(error) else error) from None
     except FileNotFoundError:
         raise FileError(f"{path}: no such picture") from None
     except IsADirectoryError:
         raise FileError(f"{path} is a folder, not a picture") from None
-    except PermissionError:
-        raise FileError(f"{path}: no permission to read it") from None
     except UnidentifiedImageError:
         raise FileError(
             f"{path}: not a picture that can be read; convert it to {', '.join(READABLE)}"
@@ -222,10 +275,28 @@ def _read(path: Path) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         limit = (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         raise FileError(f"{path}: more than {limit} megapixels; scale it down first") from None
-    except FileError as error:
-        raise FileError(f"{path}: {error}") from None
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-        raise FileError(f"{path}: damaged picture ({error})") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:  # a link loop, no permission, ...
+            raise FileError(f"{path}: cannot be read ({error.strerror})") from None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise FileError(f"{path}: damaged picture ({reason})") from error
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Let nobody hear what libtiff, which knows nothing of Python, says on standard error."""
+    try:
+        stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # there is no standard error
+        yield
+        return
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

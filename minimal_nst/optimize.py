@@ -208,7 +208,7 @@ def _lbfgs(
         },
     )
     if end.status == 1:
-        return f"all {iterations} iterations are done"
+        return _done(iterations)
     if end.status == 0:
         return "a minimum is reached: no step lowers the loss"
     return "the line search finds no lower loss (the precision of the network is reached)"
@@ -234,4 +234,8 @@ def _adam(
         x = x - options["learning_rate"] * m_hat / (np.sqrt(v_hat) + epsilon)
         loss, g = evaluate(x)
         report(loss)
-    return f"all {iterations} iterations are done"
+    return _done(iterations)
+
+
+def _done(iterations: int) -> str:
+    return "the 1 iteration is done" if iterations == 1 else f"all {iterations} iterations are done"

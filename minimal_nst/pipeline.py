@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from . import images
+from . import images, memory
+from .backend import CPU
 from .errors import RunError, UsageError
 from .images import Picture
 from .objective import Objective
@@ -21,8 +23,17 @@ NOISE = 20.0
 """Uniform noise reaches from -20 to 20 in VGG space, as in the course's and cysmith's programs."""
 
 
+@dataclass
 class Painting(Minimum):
-    """What `stylize` returns: a `Minimum` whose x is a picture in VGG space."""
+    """What `stylize` returns: a `Minimum` whose x is a picture in VGG space.
+
+    Attributes
+    ----------
+    device : str
+        What computed it: 'cpu', 'cuda:0', ...
+    """
+
+    device: str = "cpu"
 
     @property
     def image(self) -> np.ndarray:
@@ -61,6 +72,8 @@ def stylize(
     ------
     FileError, UsageError
         If a picture, the weights or a setting cannot be used; nothing has been computed then.
+    OutOfMemory
+        If the machine has not as much as will be needed; nothing has been computed then.
     RunError
         If a loss or gradient is not finite.
     BaseException
@@ -75,19 +88,23 @@ def stylize(
     if not isinstance(settings, Settings):
         raise UsageError(f"settings are {settings!r}; pass a Settings, such as Settings(size=256)")
     style_size = settings.style_size or settings.size
+    option = "style_size" if settings.style_size else "size"
     pictures = _pictures(style)
-    content_image = images.load(content, settings.size)
-    style_images = [images.load(picture, style_size) for picture in pictures]
-    start = initial_picture(content_image, settings)
-    weights = load_weights(settings.weights)
+    content_shape = images.measure(content, settings.size)
+    style_shapes = [images.measure(picture, style_size, option) for picture in pictures]
     vgg = VGG19(
-        weights,
+        load_weights(settings.weights),
         settings.pooling,
         settings.conv,
         settings.dtype,
         settings.device,
         settings.threads,
     )
+    if vgg.backend is CPU and pictures:
+        memory.check(settings, content_shape, style_shapes, vgg.threads)
+    content_image = images.load(content, settings.size)
+    style_images = [images.load(picture, style_size, option) for picture in pictures]
+    start = initial_picture(content_image, settings)
     objective = Objective(vgg, content_image, style_images, settings)
     try:
         end = minimize(
@@ -105,9 +122,9 @@ def stylize(
             hint = _remedy(objective, content_image, best.evaluations)
             error = RunError(f"{error}; {hint}")
         if best.losses:
-            vars(error)["painting"] = Painting(**vars(best))
+            vars(error)["painting"] = Painting(**vars(best), device=vgg.backend.name)
         raise error from None
-    return Painting(**vars(end))
+    return Painting(**vars(end), device=vgg.backend.name)
 
 
 def _pictures(style: Any) -> list[Any]:
@@ -154,5 +171,5 @@ def initial_picture(content: np.ndarray, settings: Settings) -> np.ndarray:
     if settings.init == "noise":
         return noise
     if settings.init != "content":
-        content = images.resize(images.load(settings.init), width, height)
+        content = images.cover(images.load(settings.init), width, height)
     return settings.noise_ratio * noise + (1 - settings.noise_ratio) * preprocess(content)

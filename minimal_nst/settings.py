@@ -134,7 +134,9 @@ class Settings:
         choices=("mean", "paper"),
     )
     pooling: str = option("max", "how the network halves its pictures", choices=("max", "avg"))
-    init: str = option("content", "start: content, noise, or the path of a picture")
+    init: str = option(
+        "content", "start: content, noise, or the path of a picture, of which the middle is taken"
+    )
     noise_ratio: float = option(
         0.0, "share of noise (uniform in -20..20) mixed into the start", least=0, most=1
     )
@@ -148,6 +150,7 @@ class Settings:
     threads: int | None = option(None, "threads of the fast convolution [all processors]", least=1)
     dtype: str = option("float32", "precision of the network", choices=("float32", "float64"))
     device: str = option("auto", "cpu, cuda, cuda:N, or auto: a GPU if one works")
+    force: bool = option(False, "start even where memory is not expected to suffice")
 
     def __new__(cls, *positional: Any, **values: Any) -> Self:
         """Refuse what the generated `__init__` would answer with a TypeError."""
@@ -167,7 +170,9 @@ class Settings:
                 value = parse_layers(value)
             elif wrong := problem(item, value):
                 raise UsageError(f"{item.name} is {value!r}; {wrong}")
-            elif isinstance(value, numbers.Real):  # a NumPy scalar would promote float32 arrays
+            elif isinstance(value, numbers.Real) and not isinstance(
+                value, bool
+            ):  # a NumPy scalar would promote float32 arrays
                 value = int(value) if isinstance(value, numbers.Integral) else float(value)
             object.__setattr__(self, item.name, value)
         content = self.content_weight * sum(weight for _, weight in self.content_layers)
@@ -219,6 +224,8 @@ def problem(item: dataclasses.Field[Any], value: Any) -> str:
         if "choices" in limits and value not in limits["choices"]:
             return f"it can be {', '.join(limits['choices'])}"
         return "" if str(value) else "it must not be empty"
+    if kind == "bool":
+        return "" if isinstance(value, bool) else "it must be True or False"
     whole = kind.startswith("int")
     low, above = limits.get("least"), limits.get("above")
     high = limits.get("most", math.inf if whole else sys.float_info.max)

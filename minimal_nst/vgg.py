@@ -93,6 +93,7 @@ class VGG19:
         self.backend = select(device)
         self.dtype = dtype
         workers = Workers(threads)
+        self.threads = workers.threads
         self._arguments = weights, pooling, conv, dtype, self.backend, threads
         parameters = partial(_parameters, weights, self.backend, dtype)
         self.engine: Engine = Textbook(parameters, pooling)

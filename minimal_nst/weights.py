@@ -87,18 +87,27 @@ def find_weights(path: str | os.PathLike[str] | None = None) -> Path:
     FileError
         If that file does not exist. There is no falling back from a file that was asked for.
     """
+    return _locate(path)[0]
+
+
+def _locate(path: str | os.PathLike[str] | None) -> tuple[Path, str]:
+    """The file to use, and what messages call it: where it comes from, if not from the caller."""
     source = ""
     if path is None and os.environ.get(ENVIRONMENT):
         path, source = os.environ[ENVIRONMENT], f" (from ${ENVIRONMENT})"
     if path is None:
         path, source = bundled("weights/vgg19.h5"), " (embedded)"
-    if not isinstance(path, str | os.PathLike):
+    if not isinstance(path, str | os.PathLike) or os.fspath(path) == "":
         raise FileError(f"{path!r} is no path of a weight file; leave it out for the embedded one")
     path = Path(path)
-    if not path.is_file():
+    try:
+        found = path.is_file()
         what = "not a file" if path.exists() else "no such weight file"
+    except OSError as error:  # a folder that may not be entered, a name too long
+        found, what = False, f"cannot be read ({error.strerror})"
+    if not found:
         raise FileError(f"{path}{source}: {what}; leave it out for the embedded one")
-    return path
+    return path, f"{path}{source}"
 
 
 def load_weights(path: str | os.PathLike[str] | None = None) -> Weights:
@@ -119,22 +128,25 @@ def load_weights(path: str | os.PathLike[str] | None = None) -> Weights:
         If the file is missing, truncated, no HDF5, of another network, or holds anything that a
         VGG-19 file has no need of (external storage, soft links, other filters, wrong shapes).
     """
-    path = find_weights(path)
+    path, name = _locate(path)
     try:
         if path.stat().st_size > LARGEST_FILE:
-            raise FileError(f"{path}: larger than 2 GB, so not VGG-19's weights")
+            raise FileError("larger than 2 GB, so not VGG-19's weights")
         if not h5py.is_hdf5(path):
-            raise FileError(f"{path}: not an HDF5 file; expected VGG-19's weights (.h5)")
+            path.open("rb").close()  # which says so if it cannot be read at all
+            raise FileError("not an HDF5 file; expected VGG-19's weights (.h5)")
         with h5py.File(path, "r", locking=False) as file:
             root = _child(file, "model_weights", h5py.Group) or file
             first = _child(root, keras_name("conv1_1"), h5py.Group)
             layout = "palette" if first is not None and "codes" in first else "keras"
-            layers = {keras_name(name): _read_layer(root, name, layout) for name in CONVOLUTIONS}
+            layers = {keras_name(c): _read_layer(root, c, layout) for c in CONVOLUTIONS}
     except FileError as error:
-        raise FileError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from None
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise FileError(f"{name}: {error}") from None
+    except PermissionError as error:
+        raise FileError(f"{name}: cannot be read ({error.strerror})") from None
+    except Exception as error:  # whatever HDF5 raises, the file is not what it should be
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FileError(f"{path}: damaged or truncated HDF5 file ({reason})") from error
+        raise FileError(f"{name}: damaged or truncated HDF5 file ({reason})") from error
     return Weights(path, layout, layers)
 
 

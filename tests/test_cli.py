@@ -21,6 +21,7 @@ from PIL import Image
 
 import signals
 from conftest import EXAMPLES
+from test_backend import fake_cupy
 
 CONTENT = str(EXAMPLES / "content" / "louvre_night.webp")
 STYLE = str(EXAMPLES / "style" / "vangogh_cafe_terrace.webp")
@@ -50,6 +51,46 @@ def test_stylize_paints_and_says_so(capsys, out):
     assert stderr.startswith("iteration 2/2, loss ")
 
 
+def test_the_last_line_counts_and_names_the_device(capsys, out):
+    args = ["stylize", CONTENT, STYLE, "-o", out, "--size", "64", "--iterations", "1"]
+    _, stdout, _ = run(capsys, *args, "--optimizer", "adam", "--device", "cpu")
+    assert "after 1 iteration (2 evaluations, " in stdout
+    assert stdout.endswith(" s, cpu); stopped because the 1 iteration is done\n")
+
+
+def test_auto_says_once_why_it_is_not_a_gpu(capsys, monkeypatch, out):
+    """Where CuPy is installed, somebody expects one."""
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(available=False))
+    code, stdout, stderr = run(capsys, "stylize", CONTENT, STYLE, "-o", out, *QUICK)
+    assert (code, stderr.count("minimal-nst: warning: the CPU computes, because CuPy")) == (0, 1)
+    assert " s, cpu); stopped" in stdout
+
+
+def test_messages_name_what_was_typed(capsys, monkeypatch, out, tmp_path):
+    """Options, not fields; the variable; but files as they are called."""
+    code, _, stderr = run(capsys, "stylize", CONTENT, STYLE, "-o", out, "--style-size", "16")
+    assert code == 2
+    assert "pixels at --style-size 16" in stderr
+    assert "choose --style-size" in stderr
+    code, _, stderr = run(capsys, "stylize", "style_size.png", STYLE, "-o", out)
+    assert (code, "error: style_size.png: no such picture" in stderr) == (3, True)
+    monkeypatch.setenv("MINIMAL_NST_WEIGHTS", __file__)
+    for command in (["stylize", CONTENT, STYLE, "-o", out], ["weights", "verify"]):
+        code, _, stderr = run(capsys, *command)
+        assert (code, "(from $MINIMAL_NST_WEIGHTS): not an HDF5 file" in stderr) == (3, True)
+
+
+def test_memory_that_does_not_suffice(capsys, monkeypatch, out):
+    monkeypatch.setattr("minimal_nst.memory.available", lambda: 3 * 10**8)
+    args = ["stylize", CONTENT, STYLE, "-o", out, "--size", "200", "--iterations", "1", "-q"]
+    code, _, stderr = run(capsys, *args)
+    assert code == 4
+    assert "size 200 needs about 0.3" in stderr
+    assert not out.exists()
+    assert run(capsys, *args, "--force") == (0, "", "")
+    assert out.exists()
+
+
 def test_quiet_prints_nothing(capsys, out):
     args = ["stylize", CONTENT, STYLE, "-o", out, *QUICK, "--quiet"]
     assert run(capsys, *args) == (0, "", "")
@@ -66,7 +107,7 @@ def test_every_setting_is_an_option_with_its_own_value(monkeypatch, out):
         "content_layers": (("relu3_1", 0.5),), "style_layers": (("pool1", 1.0), ("conv2_1", 2.0)),
         "content_form": "paper", "style_form": "paper", "pooling": "avg", "init": "start.png",
         "noise_ratio": 0.5, "seed": 11, "weights": "w.h5", "conv": "winograd", "dtype": "float64",
-        "device": "cpu", "threads": 3,
+        "device": "cpu", "threads": 3, "force": True,
     }  # fmt: skip
     assert set(given) == {field.name for field in dataclasses.fields(Settings)}
     seen = []
@@ -76,7 +117,8 @@ def test_every_setting_is_an_option_with_its_own_value(monkeypatch, out):
         raise OutOfMemory("enough")
 
     monkeypatch.setattr(pipeline, "stylize", stylize)
-    options = [f"--{k.replace('_', '-')}={format_value(v)}" for k, v in given.items()]
+    flags = {f"--{name.replace('_', '-')}": value for name, value in given.items()}
+    options = [k if v is True else f"{k}={format_value(v)}" for k, v in flags.items()]
     assert cli.main(["stylize", CONTENT, STYLE, STYLE, "-o", str(out), *options]) == 4
     assert cli.main(["stylize", CONTENT, STYLE, "-o", str(out), "--preset", "course"]) == 4
     assert seen[0] == (CONTENT, [STYLE, STYLE], Settings(**given))
@@ -142,6 +184,8 @@ def test_bad_usage(capsys, out, message, tmp_path):
         (["paint"], 2, "invalid choice: 'paint'"),
         (["stylize", CONTENT, "-o", "{}/o.png"], 2, "arguments are required: STYLE"),
         (["stylize", CONTENT, STYLE], 2, "arguments are required: -o"),
+        (["stylize", "", STYLE, "-o", "{}/o.png"], 3, "the path of a picture is empty"),
+        (["stylize", CONTENT, STYLE, "-o", ""], 3, "the path of the output is empty"),
         (["stylize", "no.png", STYLE, "-o", "{}/o.png"], 3, "no.png: no such picture"),
         (["stylize", CONTENT, "no.png", "-o", "{}/o.png"], 3, "no.png: no such picture"),
         (["stylize", CONTENT, __file__, "-o", "{}/o.png"], 3, "not a picture"),
@@ -186,6 +230,7 @@ def test_no_input_is_overwritten_under_another_name(capsys, monkeypatch, tmp_pat
         (NSTError("the loss is nan"), 1, "the loss is nan"),
         (MemoryError(), 4, "not enough memory; choose a smaller --size"),
         (KeyboardInterrupt(), 130, "stopped before anything was painted"),
+        (PermissionError(13, "Permission denied", "x"), 3, "error: x: Permission denied"),
         (ZeroDivisionError("by\nzero"), 1, "unexpected ZeroDivisionError: by; please report"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
@@ -14,6 +15,7 @@ from minimal_nst import images
 from minimal_nst.errors import FileError, NSTError, UsageError
 from PIL import Image, ImageCms
 
+import fuzz
 from conftest import EXAMPLES
 
 
@@ -231,6 +233,15 @@ def test_bad_files_are_one_clear_line(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(FileError, match="is no plain file"):
         images.load(tmp_path / "pipe.png")
+    loop = tmp_path / "loop.png"
+    loop.symlink_to(loop)
+    for path, reason in ((loop, r"loop.png: cannot be read \(Too many"), ("", "is empty")):
+        with pytest.raises(FileError, match=reason):
+            images.load(path)
+        with pytest.raises(FileError, match=reason):
+            images.measure(path)
+        with pytest.raises(FileError, match=reason.replace("read", "written")):
+            images.check_output(path)
     with pytest.raises(UsageError, match="None is no picture"):
         images.load(None)
     for path, reason in ((tmp_path / "none.png", "no such picture"), (tmp_path, "is a folder")):
@@ -245,7 +256,7 @@ def test_the_output_is_checked_before_the_work(picture, tmp_path):
         (tmp_path, FileError, "is a folder"),
         (tmp_path / "a.gif", UsageError, "cannot write '.gif'"),
         (tmp_path / "a", UsageError, "the name has no suffix"),
-        ("", FileError, "names no file"),
+        ("", FileError, "path of the output is empty"),
         (tmp_path / f"{'c' * 300}.png", FileError, "File name too long"),
         ("/proc/a.png", FileError, "cannot be written"),
         (tmp_path / "no" / "a.png", FileError, "there is no folder"),
@@ -293,3 +304,70 @@ def test_the_file_has_the_usual_permissions(picture, tmp_path):
     (tmp_path / "a.png").chmod(0o600)
     images.save(picture, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError("'IFDRational' object"), struct.error("unpack"), ZeroDivisionError()]
+)
+def test_whatever_a_decoder_raises_is_a_damaged_picture(monkeypatch, tmp_path, picture, error):
+    def load(_):
+        raise error
+
+    path = tmp_path / "a.tiff"
+    Image.fromarray(picture).save(path)
+    monkeypatch.setattr("PIL.TiffImagePlugin.TiffImageFile.load", load)
+    with pytest.raises(FileError, match="damaged picture"):
+        images.load(path)
+
+
+def test_a_folder_that_may_not_be_entered_is_said_so(monkeypatch, tmp_path):
+    def exists(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", exists)
+    with pytest.raises(FileError, match=r"a.png: cannot be read \(Permission denied\)"):
+        images.load(tmp_path / "a.png")
+
+
+def test_libtiff_prints_nothing(monkeypatch, capfd, tmp_path):
+    """It writes to descriptor 2 without asking Python; the mutant lets it."""
+    data = bytearray(fuzz.seeds()["deflate.tiff"])
+    at = data.index(b"\x78")  # the head of the deflated strip
+    data[at : at + 40] = bytes(40)
+    path = tmp_path / "a.tiff"
+    path.write_bytes(data)
+    with pytest.raises(FileError, match="damaged picture"):
+        images.load(path)
+    assert capfd.readouterr().err == ""
+    monkeypatch.setattr(images, "_silence", contextlib.nullcontext)
+    with pytest.raises(FileError, match="damaged picture"):
+        images.load(path)
+    assert capfd.readouterr().err != ""
+
+
+def test_damaged_pictures_at_random():
+    """A few; ``python tests/fuzz.py`` tries many more."""
+    assert fuzz.pictures(400, seed=3) == []
+
+
+def test_measuring_is_loading_without_the_pixels(tmp_path, picture):
+    """The same sides and the same refusals, for files, arrays and images."""
+    path = tmp_path / "a.png"
+    Image.fromarray(picture).save(path)
+    for source in (path, picture, Image.fromarray(picture)):
+        for size in (None, 20, 99):
+            assert images.measure(source, size) == images.load(source, size).shape[:2]
+    thin = np.zeros((16, 400, 3))
+    for function in (images.load, images.measure):
+        with pytest.raises(UsageError, match="at style_size 100, .* choose style_size 400 or more"):
+            function(thin, 100, "style_size")
+        with pytest.raises(FileError, match="no such picture"):
+            function(tmp_path / "none.png")
+
+
+def test_covering_crops_the_middle():
+    """Left and right are dropped from a picture that is too wide; nothing is stretched."""
+    wide = np.zeros((20, 60, 3), "uint8")
+    wide[:, 20:40] = 200
+    assert (images.cover(wide, 20, 20) == 200).all()
+    assert images.cover(wide, 30, 10).shape == (10, 30, 3)

@@ -12,6 +12,7 @@ from minimal_nst.architecture import CONVOLUTIONS, keras_name
 from minimal_nst.errors import FileError
 from minimal_nst.weights import EMBEDDED_SHA256, ENVIRONMENT, find_weights, identify, oddities
 
+import fuzz
 from conftest import ROOT
 
 EMBEDDED = ROOT / "weights" / "vgg19.h5"
@@ -196,6 +197,22 @@ def test_oddities_are_named(weights, tmp_path):
         "block2_conv1: all biases are 0",
         "block3_conv1: the kernel's largest value is 6e-07",
     ]
+
+
+def test_damaged_weights_at_random():
+    """A few; ``python tests/fuzz.py`` tries many more."""
+    assert fuzz.weights(12, seed=3) == []
+
+
+def test_a_bad_file_from_the_environment_names_the_variable(tmp_path, monkeypatch):
+    bad = tmp_path / "bad.h5"
+    bad.write_text("no weights")
+    monkeypatch.setenv(ENVIRONMENT, str(bad))
+    with pytest.raises(FileError, match=r"bad.h5 \(from \$MINIMAL_NST_WEIGHTS\): not an HDF5"):
+        load_weights()
+    for path, reason in (("", "'' is no path"), ("x" * 999, "cannot be read .File name too long")):
+        with pytest.raises(FileError, match=reason):
+            load_weights(path)
 
 
 def test_folders_and_missing_files(tmp_path):

@@ -7,14 +7,18 @@ painted so far is saved), 143 and 129 the same for a termination signal and a cl
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import re
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from .. import __version__
-from ..errors import NSTError
+from ..errors import NSTError, NSTWarning
+from ..settings import Settings
 from . import demo, stylize, weights
-from .output import NOTHING_PAINTED, PROGRAM, fail
+from .output import NOTHING_PAINTED, PROGRAM, fail, say
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,15 +67,31 @@ def main(argv: Sequence[str] | None = None, after: Any = None) -> int:
         return int(end.code or 0)
     args.after = after
     try:
-        return int(args.run(args))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("always", category=NSTWarning)
+            warnings.showwarning = _show
+            return int(args.run(args))
     except NSTError as error:
-        return fail(str(error), error.exit_code)
+        return fail(_as_typed(str(error)), error.exit_code)
     except KeyboardInterrupt:
         return fail(NOTHING_PAINTED, 130)
     except MemoryError:
         return fail("not enough memory; choose a smaller --size or --style-size", 4)
+    except OSError as error:
+        return fail(f"{error.filename or 'a file'}: {error.strerror or error}", 3)
     except Exception as error:
         if sys.flags.dev_mode:  # python -X dev -m minimal_nst ...
             raise
         message = f"unexpected {type(error).__name__}: {error}".splitlines()[0]
         return fail(f"{message}; please report it (python -X dev shows where)", 1)
+
+
+def _as_typed(message: str) -> str:
+    """Call settings by their options: 'style_size' -> '--style-size'."""
+    names = [field.name for field in dataclasses.fields(Settings) if "_" in field.name]
+    pattern = rf"(?<![\w/.-])({'|'.join(names)})(?![\w/.-])"
+    return re.sub(pattern, lambda match: "--" + match[0].replace("_", "-"), message)
+
+
+def _show(message: Warning | str, *_: Any, **__: Any) -> None:
+    say(f"{PROGRAM}: warning: {message}", sys.stderr)

@@ -25,6 +25,11 @@ def say(text: str, stream: TextIO | None) -> None:
         os.close(nowhere)
 
 
+def count(number: int, noun: str) -> str:
+    """'1 iteration', '2 iterations'."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def fail(message: str, code: int) -> int:
     """Say on standard error, in one line, what is wrong; return the exit code."""
     say(f"{PROGRAM}: error: {' '.join(message.split())}", sys.stderr)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import FileError, RunError, UsageError
 from ..settings import PRESETS, Settings, parse_layers, problem
 from .endings import Endings
-from .output import NOTHING_PAINTED, PROGRAM, fail, say
+from .output import NOTHING_PAINTED, PROGRAM, count, fail, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,8 +103,13 @@ def add_option(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -
             raise argparse.ArgumentTypeError(f"'{text}' cannot be used; {wrong}")
         return value
 
+    flag = f"--{field.name.replace('_', '-')}"
+    if field.type == "bool":
+        help_text = field.metadata["help"]
+        parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=help_text)
+        return
     parser.add_argument(
-        f"--{field.name.replace('_', '-')}",
+        flag,
         type=read,
         default=argparse.SUPPRESS,
         help=field.metadata["help"].replace("%", "%%") + default,
@@ -174,9 +179,9 @@ def paint(
         save_somewhere(painting.image, target)
         if not quiet:
             say(
-                f"{target}: loss {painting.loss:.4g} after {painting.iterations} iterations "
-                f"({painting.evaluations} evaluations, {time.monotonic() - start:.0f} s); "
-                f"stopped because {painting.stopped_because}",
+                f"{target}: loss {painting.loss:.4g} after {count(painting.iterations, 'iteration')} "
+                f"({count(painting.evaluations, 'evaluation')}, {time.monotonic() - start:.0f} s, "
+                f"{painting.device}); stopped because {painting.stopped_because}",
                 sys.stdout,
             )
         return endings.exit_code if endings.asked() else 0

@@ -28,10 +28,10 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read the whole file; print about it; return the exit code."""
-    from ..weights import find_weights, identify, load_weights, oddities
+    from ..weights import identify, load_weights, oddities
 
-    path = find_weights(args.path)
-    weights = load_weights(path)
+    weights = load_weights(args.path)
+    path = weights.path
     sha256, md5, what = identify(path)
     odd = [f"odd: {oddity}" for oddity in oddities(weights)]
     if args.action == "verify":

@@ -1,0 +1,72 @@
+"""What a run was predicted to take, and what it took at its peak.
+
+    python benchmarks/memory.py --sizes 256,512,1024
+
+Each run has a process of its own. Its 25 iterations fill the memory of L-BFGS, and so reach the
+peak. Beyond the interpreter and its libraries, as the prediction is meant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+MIB = 2**20
+
+
+def peak():
+    """Bytes that the process has had at most; unlike getrusage's, not its parent's."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit("this system does not tell a process its peak")
+
+
+def run(size, options):
+    """Paint; print the prediction and the peak, in bytes."""
+    import minimal_nst as nst
+    from minimal_nst import images, memory, pipeline
+
+    content = ROOT / "examples/content/neuschwanstein.webp"
+    style = ROOT / "examples/style/vangogh_starry_night_cropped.jpg"
+    settings = nst.Settings(size=size, **options)
+    shapes = images.measure(content, size), [images.measure(style, settings.style_size or size)]
+    before = peak()
+    threads = settings.threads or pipeline.VGG19(nst.load_weights()).threads
+    nst.stylize(content, style, settings)
+    print(memory.needed(settings, *shapes, threads), peak() - before)
+
+
+def measure(size, **options):
+    """The prediction and the peak of a run in a process of its own."""
+    code = f"import memory; memory.run({size}, {options})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, check=True
+    )
+    predicted, measured = done.stdout.split()
+    return int(predicted), int(measured)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", default="256,512,1024", help="[%(default)s]")
+    options = parser.parse_args()
+    for size in map(int, options.sizes.split(",")):
+        for choice in (
+            {"iterations": 25},
+            {"iterations": 2, "optimizer": "adam"},
+            {"iterations": 2, "optimizer": "adam", "conv": "im2col"},
+            {"iterations": 2, "optimizer": "adam", "dtype": "float64"},
+            {"iterations": 2, "optimizer": "adam", "style_size": 2 * size},
+        ):
+            predicted, measured = measure(size, **choice)
+            name = ", ".join(f"{k}={v}" for k, v in choice.items())
+            print(
+                f"{size:5} px  predicted {predicted / MIB:6.0f} MiB, measured {measured / MIB:6.0f}, "
+                f"{predicted / measured - 1:+4.0%}  {name}",
+                flush=True,
+            )

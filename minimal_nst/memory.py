@@ -1,0 +1,202 @@
+"""What a run needs and what there is, in bytes: asked before the work, not found out by it.
+
+Glossary::
+
+    shape    (height, width) of a picture at the size at which it is painted
+    values   numbers in an array, whatever their dtype
+    kept     outputs of the tapped layers
+    gates    one byte for each value that a ReLU or a pooling lets through
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from .architecture import CONVOLUTIONS, LAYERS, depth_of
+from .errors import OutOfMemory
+from .optimize import HISTORY
+from .settings import SMALLEST, Settings
+
+Shape: TypeAlias = tuple[int, int]
+
+VECTORS = {"lbfgs": 2 * HISTORY + 18, "adam": 10}
+"""Optimiser -> float64 arrays of the picture's size, as measured: SciPy's own, x, g and copies."""
+
+WORKER = 40 * 2**20
+"""Buffers of a thread of the fast engine."""
+
+CODES = 24 * 2**20
+"""The embedded weights, as they stay in memory."""
+
+
+def needed(settings: Settings, content: Shape, styles: Sequence[Shape], threads: int) -> int:
+    """Predict how much memory `stylize` will take at its peak, on a CPU.
+
+    Parameters
+    ----------
+    settings : Settings
+    content : (int, int)
+        Height and width at which the content is painted.
+    styles : sequence of (int, int)
+    threads : int
+        Of the fast engine.
+
+    Returns
+    -------
+    int
+        Bytes, beyond the interpreter, its libraries and the pictures' files.
+    """
+    item = {"float32": 4, "float64": 8}[settings.dtype]
+    weighted = [("content", settings.content_layers), ("style", settings.style_layers)]
+    taps = {kind: [name for name, weight in layers if weight] for kind, layers in weighted}
+    every = {*taps["content"], *taps["style"]}
+    path = LAYERS[: depth_of(every)]
+    fast = settings.conv == "winograd"
+    here = dict(_values(content, path))
+    there = [dict(_values(shape, path)) for shape in styles]
+    widest = max(max(values.values()) for values in (here, *there))
+
+    kept = sum(here[tap] for tap in every)
+    targets = sum(here[tap] for tap in taps["content"])
+    gates = sum(
+        here["pool" + layer[4]] if fast and _is_pooled(layer, path) else here[layer]
+        for layer in path
+        if layer.startswith("relu") and not (fast and layer in every)
+    )
+    products = (36 if fast else 9) * sum(
+        i * o for name, (i, o) in CONVOLUTIONS.items() if name in path
+    )
+    fixed = CODES + item * (products + targets) + (WORKER * threads if fast else 0)
+    if fast:
+        scratch = 2 * item * widest
+        painting = item * (kept + 2 * targets) + gates + scratch
+    else:
+        scratch = 4 * item * widest
+        painting = item * 2 * kept + gates + scratch
+    optimiser = 8 * VECTORS[settings.optimizer] * 3 * content[0] * content[1]
+    targeting = max(item * sum(values[tap] for tap in taps["style"]) for values in there)
+    return fixed + max(painting + optimiser, targeting + scratch)
+
+
+def _values(shape: Shape, path: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """Layer -> how many numbers its output has."""
+    height, width = shape
+    channels = 3
+    for layer in path:
+        if layer.startswith("pool"):
+            height, width = height // 2, width // 2
+        channels = CONVOLUTIONS[layer][1] if layer.startswith("conv") else channels
+        yield layer, height * width * channels
+
+
+def _is_pooled(layer: str, path: Sequence[str]) -> bool:
+    """Whether the next layer on the way is a pooling."""
+    after = path[path.index(layer) + 1 :]
+    return bool(after) and after[0].startswith("pool")
+
+
+def check(settings: Settings, content: Shape, styles: Sequence[Shape], threads: int) -> None:
+    """Refuse a run that would not fit, and name the size that does.
+
+    Parameters
+    ----------
+    settings, content, styles, threads
+        As for `needed`.
+
+    Raises
+    ------
+    OutOfMemory
+        If less is available than is needed. Where nothing says how much there is, all is well.
+    """
+    free, need = available(), needed(settings, content, styles, threads)
+    if settings.force or free is None or need <= free:
+        return
+
+    def fits(size: int) -> bool:
+        scale = size / settings.size
+        smaller = [styles[i] if settings.style_size else _scaled(styles[i], scale) for i in order]
+        return needed(settings, _scaled(content, scale), smaller, threads) <= free
+
+    order = range(len(styles))
+    low, high = 0, settings.size  # low fits or is 0, high does not fit
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    advice = f"choose size {low} or less" if low >= SMALLEST else "free some memory"
+    raise OutOfMemory(
+        f"size {settings.size} needs about {need / 1e9:.2g} GB of memory, of which "
+        f"{free / 1e9:.2g} GB are free; {advice}, or try it all the same with force"
+    )
+
+
+def _scaled(shape: Shape, scale: float) -> Shape:
+    return round(shape[0] * scale), round(shape[1] * scale)
+
+
+def available(root: Path = Path("/")) -> int | None:
+    """Return how many bytes a process can still have: of the machine and of its control groups.
+
+    Parameters
+    ----------
+    root : Path
+        Where the system's folders ``proc`` and ``sys`` lie.
+
+    Returns
+    -------
+    int or None
+        None where nothing says so, as on systems other than Linux.
+
+    References
+    ----------
+    Linux' manual pages proc_meminfo(5) and cgroups(7).
+    """
+    found = [*_of_machine(root), *_of_groups(root), *_of_process(root)]
+    return max(0, min(found)) if found else None
+
+
+def _of_machine(root: Path) -> Iterator[int]:
+    for line in _read(root / "proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            yield int(line.split()[1]) * 1024
+
+
+def _of_groups(root: Path) -> Iterator[int]:
+    """What each control group around the process has left; cached files could be dropped."""
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, controllers, group = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top = root / "sys/fs/cgroup" / ("memory" if controllers else "")
+        limit, usage = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        if not controllers:
+            limit, usage = ("memory.max", "memory.current")
+        inside = Path(group.strip("/"))
+        for folder in (top / part for part in (inside, *inside.parents)):
+            most, used = _read(folder / limit).strip(), _read(folder / usage).strip()
+            if most.isdecimal() and used.isdecimal():
+                statistics = dict(
+                    line.split() for line in _read(folder / "memory.stat").splitlines()
+                )
+                yield int(most) - int(used) + int(statistics.get("inactive_file", 0))
+
+
+def _of_process(root: Path) -> Iterator[int]:
+    """What the shell's `ulimit -v` leaves."""
+    with contextlib.suppress(ImportError):  # Windows
+        import resource
+
+        most, _ = resource.getrlimit(resource.RLIMIT_AS)
+        pages = _read(root / "proc/self/statm").split()
+        if most != resource.RLIM_INFINITY and pages:
+            yield most - int(pages[0]) * resource.getpagesize()
+
+
+def _read(path: Path) -> str:
+    """The text of a file; '' if there is none."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,141 @@
+"""What a run needs is predicted, compared with what there is, and refused before the work."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+
+import numpy as np
+import pytest
+from minimal_nst import Settings, cli, memory, stylize
+from minimal_nst.errors import OutOfMemory
+
+from conftest import EXAMPLES, ROOT
+
+CONTENT = str(EXAMPLES / "content" / "louvre_night.webp")
+STYLE = str(EXAMPLES / "style" / "vangogh_cafe_terrace.webp")
+GIB = 2**30
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    spec = importlib.util.spec_from_file_location("benchmark", ROOT / "benchmarks" / "memory.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"iterations": 25},
+        {"iterations": 1, "optimizer": "adam", "conv": "im2col", "style_size": 300},
+        {"iterations": 1, "optimizer": "adam", "style_size": 512, "pooling": "avg"},
+    ],
+)
+def test_prediction_is_within_a_fifth_of_the_peak(benchmark, choice):
+    """At 256 pixels; ``python benchmarks/memory.py`` does it up to 1024."""
+    predicted, measured = benchmark.measure(256, **choice)
+    assert predicted == pytest.approx(measured, rel=0.2)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A machine with 1 GiB to spare."""
+    monkeypatch.setattr(memory, "available", lambda: GIB)
+
+
+@pytest.mark.parametrize("style_size", [None, 300])
+def test_the_size_that_is_named_fits_and_the_next_does_not(small, style_size):
+    settings = Settings(size=4000, style_size=style_size)
+    with pytest.raises(OutOfMemory, match="size 4000 needs about .* GB .* are free") as caught:
+        memory.check(settings, (3000, 4000), [(225, 300) if style_size else (3000, 4000)], 2)
+    size = int(str(caught.value).partition("choose size ")[2].split()[0])
+    assert 400 < size < 1200
+    for smaller, fits in ((size, True), (size + 1, False)):
+        content = (round(3000 * smaller / 4000), smaller)
+        style = (225, 300) if style_size else content
+        assert (memory.needed(settings, content, [style], 2) <= GIB) == fits
+
+
+def test_force_and_not_knowing_go_on(small, monkeypatch):
+    memory.check(Settings(size=4000, force=True), (3000, 4000), [(3000, 4000)], 2)
+    monkeypatch.setattr(memory, "available", lambda: None)
+    memory.check(Settings(size=4000), (3000, 4000), [(3000, 4000)], 2)
+
+
+def test_nothing_fits(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 1000)
+    with pytest.raises(OutOfMemory, match="; free some memory, or try it all the same with force"):
+        stylize(np.zeros((16, 16, 3)), np.zeros((16, 16, 3)), Settings(size=16))
+
+
+def test_absurd_sizes_are_refused_at_once(capsys, tmp_path):
+    out = tmp_path / "o.png"
+    start = time.monotonic()
+    code = cli.main(["stylize", CONTENT, STYLE, "-o", str(out), "--size", "60000"])
+    assert code == 4
+    assert time.monotonic() - start < 10
+    assert "size 60000 needs about" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_more_of_anything_needs_more():
+    """Pixels, style pixels, layers, digits, threads; and nothing is needed for what weighs 0."""
+
+    def need(content=(200, 300), style=(200, 300), threads=2, **changes):
+        return memory.needed(Settings(**changes), content, [style], threads)
+
+    least = need()
+    assert need(content=(300, 300)) > least
+    assert need(style=(2000, 3000)) > least
+    assert need(threads=3) > least
+    assert need(dtype="float64") > 1.5 * (least - memory.CODES - 2 * memory.WORKER)
+    assert need(style_layers="relu1_1") < least
+    assert need(style_layers="relu1_1,relu5_4:0") == need(style_layers="relu1_1")
+    assert need(optimizer="adam") < least
+
+
+def write(root, files):
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+MEMINFO = "MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable: 8000 kB\n"
+
+
+def test_what_is_available(tmp_path):
+    """The least of the machine, the control group and the groups around it (both versions)."""
+    assert memory.available(tmp_path) is None
+    write(tmp_path, {"proc/meminfo": MEMINFO})
+    assert memory.available(tmp_path) == 8000 * 1024
+    group = "sys/fs/cgroup/outer"
+    files = {
+        "proc/self/cgroup": "0::/outer/inner\n",
+        f"{group}/inner/memory.max": "max\n",
+        f"{group}/memory.max": "5000000\n",
+        f"{group}/memory.current": "2000000\n",
+        f"{group}/memory.stat": "anon 1\ninactive_file 500000\n",
+    }
+    write(tmp_path, files)
+    assert memory.available(tmp_path) == 3_500_000
+    group = "sys/fs/cgroup/memory/a"
+    files = {
+        "proc/self/cgroup": "5:cpu,memory:/a\n4:pids:/\n",
+        f"{group}/memory.limit_in_bytes": "3000000\n",
+        f"{group}/memory.usage_in_bytes": "4000000\n",
+        f"{group}/memory.stat": "cache 1\n",
+    }
+    write(tmp_path, files)
+    assert memory.available(tmp_path) == 0
+
+
+def test_ulimit_counts(monkeypatch, tmp_path):
+    resource = pytest.importorskip("resource")
+    write(tmp_path, {"proc/self/statm": "1000 500 1 1 0 1 0\n", "proc/meminfo": MEMINFO})
+    page = resource.getpagesize()
+    limit = 1000 * page + 4096
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, resource.RLIM_INFINITY))
+    assert memory.available(tmp_path) == 4096

@@ -57,28 +57,28 @@ def needed(settings: Settings, content: Shape, styles: Sequence[Shape], threads:
     fast = settings.conv == "winograd"
     here = dict(_values(content, path))
     there = [dict(_values(shape, path)) for shape in styles]
-    widest = max(max(values.values()) for values in (here, *there))
 
     kept = sum(here[tap] for tap in every)
     targets = sum(here[tap] for tap in taps["content"])
-    gates = sum(
-        here["pool" + layer[4]] if fast and _is_pooled(layer, path) else here[layer]
-        for layer in path
-        if layer.startswith("relu") and not (fast and layer in every)
-    )
     products = (36 if fast else 9) * sum(
         i * o for name, (i, o) in CONVOLUTIONS.items() if name in path
     )
     fixed = CODES + item * (products + targets) + (WORKER * threads if fast else 0)
     if fast:
-        scratch = 2 * item * widest
-        painting = item * (kept + 2 * targets) + gates + scratch
+        # a ReLU is in one step with its convolution, and with the pooling after it
+        steps = [layer for layer in path if layer.startswith("relu") and layer not in every]
+        between = [_pool_after(layer, path) or layer for layer in steps]
+        scratch = 2 * max([*here.values(), *(v[layer] for v in there for layer in between)])
+        gates = sum(here[layer] for layer in between)
+        painting = item * (kept + 2 * targets + scratch) + gates
+        passing = 2 * max((v[layer] for v in there for layer in between), default=0)
     else:
-        scratch = 4 * item * widest
-        painting = item * 2 * kept + gates + scratch
+        gates = sum(here[layer] for layer in path if layer.startswith("relu"))
+        painting = item * (2 * kept + 4 * max(here.values())) + gates
+        passing = 4 * max(max(values.values()) for values in there)
     optimiser = 8 * VECTORS[settings.optimizer] * 3 * content[0] * content[1]
-    targeting = max(item * sum(values[tap] for tap in taps["style"]) for values in there)
-    return fixed + max(painting + optimiser, targeting + scratch)
+    seeing = max(sum(values[tap] for tap in taps["style"]) for values in there)
+    return fixed + max(painting + optimiser, item * (seeing + passing))
 
 
 def _values(shape: Shape, path: Sequence[str]) -> Iterator[tuple[str, int]]:
@@ -92,10 +92,10 @@ def _values(shape: Shape, path: Sequence[str]) -> Iterator[tuple[str, int]]:
         yield layer, height * width * channels
 
 
-def _is_pooled(layer: str, path: Sequence[str]) -> bool:
-    """Whether the next layer on the way is a pooling."""
+def _pool_after(layer: str, path: Sequence[str]) -> str:
+    """The pooling that comes next after a layer; '' if another layer does."""
     after = path[path.index(layer) + 1 :]
-    return bool(after) and after[0].startswith("pool")
+    return after[0] if after and after[0].startswith("pool") else ""
 
 
 def check(settings: Settings, content: Shape, styles: Sequence[Shape], threads: int) -> None:

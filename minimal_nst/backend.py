@@ -60,10 +60,18 @@ class Backend:
         `numpy` or `cupy`.
     name : str
         'cpu' or 'cuda:0', for messages.
+    fft_name : str
+        The module of cosine transforms.
     """
 
     xp: Any
     name: str
+    fft_name: str = "scipy.fft"
+
+    @property
+    def fft(self) -> Any:
+        """`scipy.fft` or `cupyx.scipy.fft`."""
+        return importlib.import_module(self.fft_name)
 
     def upload(self, x: np.ndarray, dtype: str) -> Array:
         """Copy a NumPy array onto the device as `dtype` (on a CPU: only if that changes it)."""
@@ -138,7 +146,7 @@ def _connect_to_gpu(number: int) -> Backend:
     x = cupy.ones((2, 2), dtype="float32")
     if float((x @ x + x).sum()) != 12.0:
         raise UsageError("the GPU computes 1 + 1 wrongly")
-    return Backend(cupy, f"cuda:{number}")
+    return Backend(cupy, f"cuda:{number}", "cupyx.scipy.fft")
 
 
 class _OneThread:

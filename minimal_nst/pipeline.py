@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.fft
 
 from . import images, memory
 from .backend import CPU
+from .coordinates import Spectrum
 from .errors import RunError, UsageError
 from .images import Picture
 from .objective import Objective
@@ -106,25 +108,36 @@ def stylize(
     style_images = [images.load(picture, style_size, option) for picture in pictures]
     start = initial_picture(content_image, settings)
     objective = Objective(vgg, content_image, style_images, settings)
+    height, width, _ = start.shape
+    space = Spectrum(height, width, settings.spectrum, settings.dtype)
+
+    def function(z: np.ndarray) -> tuple[float, np.ndarray]:
+        loss, dx = objective.evaluate(start + space.forward(z))
+        return loss, space.adjoint(dx)
+
+    def painted(end: Minimum) -> Painting:
+        return Painting(**{**vars(end), "x": start + space.forward(end.x)}, device=vgg.backend.name)
+
     try:
-        end = minimize(
-            objective.evaluate,
-            start,
-            settings.optimizer,
-            settings.iterations,
-            settings.learning_rate,
-            callback,
-            stop,
-        )
+        with scipy.fft.set_workers(vgg.threads):
+            end = minimize(
+                function,
+                np.zeros_like(start),
+                settings.optimizer,
+                settings.iterations,
+                settings.learning_rate,
+                callback,
+                stop,
+            )
     except BaseException as error:
         best: Minimum = vars(error).get("minimum", Minimum(start))
         if isinstance(error, RunError):
             hint = _remedy(objective, content_image, best.evaluations)
             error = RunError(f"{error}; {hint}")
         if best.losses:
-            vars(error)["painting"] = Painting(**vars(best), device=vgg.backend.name)
+            vars(error)["painting"] = painted(best)
         raise error from None
-    return Painting(**vars(end), device=vgg.backend.name)
+    return painted(end)
 
 
 def _pictures(style: Any) -> list[Any]:

@@ -94,7 +94,7 @@ def _pair(item: Any) -> tuple[str, Any]:
 class Settings:
     """What to compute. Frozen: `dataclasses.replace` makes a changed copy.
 
-    The defaults are the preset ``gatys``. Every field is an option of ``stylize --help``, which
+    The defaults are the preset ``default``. Every field is an option of ``stylize --help``, which
     says what it means; layers may be given as `parse_layers` takes them.
 
     Raises
@@ -112,6 +112,13 @@ class Settings:
     optimizer: str = option("lbfgs", "how the loss is minimised", choices=("lbfgs", "adam"))
     learning_rate: float = option(
         2.0, "step of adam, in grey levels of 0..255 (lbfgs finds its own)", above=0
+    )
+    spectrum: float = option(
+        0.5,
+        "how much longer the steps of wide structures are: a wave of length L moves as L^X; 0: all "
+        "pixels alike",
+        least=0,
+        most=4,
     )
     content_weight: float = option(1.0, "weight of the content loss", least=0)
     style_weight: float = option(1e3, "weight of the style loss", least=0)
@@ -250,16 +257,24 @@ class Preset:
     settings: Mapping[str, Any]
 
 
+# A preset that follows a published program moves the pixels as that program does (spectrum 0), so
+# that its course can be compared; the default does what paints best.
 PRESETS: dict[str, Preset] = {
+    "default": Preset(
+        summary="what paints best here: the losses of `gatys`, minimised in coordinates of our own",
+        source="coordinates.py",
+        settings={},
+    ),
     "gatys": Preset(
         summary="Leon Gatys' own PyTorch notebook: content picture as start, L-BFGS",
         source="github.com/leongatys/PytorchNeuralStyleTransfer be6c8e2, NeuralStyleTransfer.ipynb",
-        settings={},
+        settings={"spectrum": 0.0},
     ),
     "course": Preset(
         summary="deeplearning.ai's assignment (TensorFlow 1): start of 60 % noise, Adam",
         source="'Art Generation with Neural Style Transfer', course 4 week 4, TF1 version",
         settings={
+            "spectrum": 0.0,
             "content_layers": (("relu4_2", 0.25),),  # the assignment's 1/4 before alpha = 10
             "content_weight": 10.0,
             "style_form": "paper",
@@ -276,6 +291,7 @@ PRESETS: dict[str, Preset] = {
         summary="the neural-style-tf lineage: conv5_2, plain sum of squares, L-BFGS",
         source="github.com/cysmith/neural-style-tf a2c374f, neural_style.py",
         settings={
+            "spectrum": 0.0,
             "content_layers": (("conv5_2", 1.0),),
             "content_form": "paper",
             "content_weight": 5.0,

@@ -8,10 +8,12 @@ The module itself is the array module: `strict.zeros`, `strict.where`, ...
 from __future__ import annotations
 
 import operator
+import sys
 from typing import Any
 
 import numpy as np
 from minimal_nst.backend import Backend
+from scipy import fft
 
 FUNCTIONS = ("zeros", "empty", "zeros_like", "where", "exp")
 
@@ -53,6 +55,9 @@ class StrictArray:
 
     def sum(self, dtype: Any = None) -> StrictArray:
         return StrictArray(np.asarray(self._host.sum(dtype=dtype)))
+
+    def astype(self, dtype: Any) -> StrictArray:
+        return StrictArray(self._host.astype(dtype))
 
     def item(self) -> Any:
         return self._host.item()
@@ -114,4 +119,12 @@ def asnumpy(x: StrictArray) -> np.ndarray:
     return x._host.copy()
 
 
-BACKEND = Backend(__import__("sys").modules[__name__], "strict")
+def dctn(x: StrictArray, **options: Any) -> StrictArray:
+    return StrictArray(fft.dctn(_inner(x), **options))
+
+
+def idctn(x: StrictArray, **options: Any) -> StrictArray:
+    return StrictArray(fft.idctn(_inner(x), **options))
+
+
+BACKEND = Backend(sys.modules[__name__], "strict", fft_name=__name__)

@@ -107,7 +107,7 @@ def test_every_setting_is_an_option_with_its_own_value(monkeypatch, out):
         "content_layers": (("relu3_1", 0.5),), "style_layers": (("pool1", 1.0), ("conv2_1", 2.0)),
         "content_form": "paper", "style_form": "paper", "pooling": "avg", "init": "start.png",
         "noise_ratio": 0.5, "seed": 11, "weights": "w.h5", "conv": "winograd", "dtype": "float64",
-        "device": "cpu", "threads": 3, "force": True,
+        "device": "cpu", "threads": 3, "force": True, "spectrum": 1.5,
     }  # fmt: skip
     assert set(given) == {field.name for field in dataclasses.fields(Settings)}
     seen = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from minimal_nst import PRESETS, VGG19, Objective, Settings, images
+from minimal_nst import VGG19, Objective, Settings, images
 from minimal_nst.architecture import LAYERS
 
 from conftest import EXAMPLES
@@ -42,7 +42,7 @@ def test_features_at_every_tap(weights, pictures, pooling, dtype, tolerance):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 1e-3)])
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", reference.PRESETS)
 def test_objective(weights, pictures, preset, dtype, tolerance):
     content, style, image = pictures
     settings = Settings.preset(preset, dtype=dtype)

@@ -114,7 +114,9 @@ def test_nothing_to_paint_without_layers_either():
 
 
 def test_unknown_preset():
-    with pytest.raises(UsageError, match="no preset 'monet'; there are gatys, course, cysmith"):
+    with pytest.raises(
+        UsageError, match="no preset 'monet'; there are default, gatys, course, cysmith"
+    ):
         Settings.preset("monet")
     with pytest.raises(UsageError, match=r"no preset \['gatys'\]"):
         Settings.preset(["gatys"])

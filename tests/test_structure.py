@@ -20,6 +20,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
     "resources": (set(), set()),
     "checks": ({"errors"}, {"numpy"}),
     "backend": ({"errors"}, {"numpy", "cupy", "threadpoolctl"}),
+    "coordinates": ({"backend"}, {"numpy"}),
     "layers": ({"backend"}, set()),
     "losses": ({"backend"}, set()),
     "winograd": (set(), {"numpy"}),
@@ -34,6 +35,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
     "pipeline": (
         {
             "backend",
+            "coordinates",
             "errors",
             "images",
             "memory",
@@ -43,7 +45,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
             "vgg",
             "weights",
         },
-        {"numpy"},
+        {"numpy", "scipy"},
     ),
     "gradcheck": (set(), {"numpy"}),
 }

@@ -74,7 +74,7 @@ def add_parser(commands: Any) -> None:
         "--preset",
         choices=tuple(PRESETS),
         default=next(iter(PRESETS)),
-        help="published program to follow; the defaults below are gatys' [%(default)s]",
+        help="published program to follow, in which other defaults hold than those below [%(default)s]",
     )
     for field in dataclasses.fields(Settings):
         add_option(parser, field)

@@ -1,0 +1,131 @@
+"""The optimiser's coordinates: their adjoint, what they do to waves; wrong ones are rejected."""
+
+from __future__ import annotations
+
+import minimal_nst as nst
+import numpy as np
+import pytest
+from minimal_nst import gradcheck
+from minimal_nst.coordinates import Spectrum, frequencies
+from scipy import fft
+
+import strict
+
+H, W = 9, 11
+
+
+@pytest.fixture
+def space():
+    return Spectrum(H, W, 0.5, "float64")
+
+
+def test_adjoint_and_symmetric(space, rng):
+    x, y = rng.standard_normal((2, H, W, 3))
+    assert gradcheck.adjoint(space.forward, space.adjoint, x, y) < 1e-15
+
+
+def test_gradient_through_it_by_complex_step(rng):
+    """A function of the picture, and its gradient, as the optimiser sees them."""
+    real, complex_ = Spectrum(H, W, 0.5, "float64"), Spectrum(H, W, 0.5, "complex128")
+    z = rng.standard_normal((H, W, 3))
+    x = real.forward(z)
+    dz = real.adjoint(3 * x**2)
+    f = lambda z: np.sum(complex_.forward(z) ** 3)
+    assert gradcheck.complex_step(f, z, dz, rng) < 1e-14
+
+
+def test_the_whole_objective_through_it_by_complex_step(weights, content, style, rng):
+    settings = nst.Settings(style_layers="relu1_1,relu3_1", content_layers="relu2_2", tv_weight=1.0)
+    image = content[:17, :23]
+    found = {}
+    for dtype in ("float64", "complex128"):
+        objective = nst.Objective(nst.VGG19(weights, dtype=dtype), image, [style], settings)
+        found[dtype] = objective, Spectrum(17, 23, 0.5, dtype)
+    z = 30 * rng.standard_normal(image.shape)
+    objective, space = found["float64"]
+    dz = space.adjoint(objective.evaluate(space.forward(z))[1])
+    check, space = found["complex128"]
+    assert gradcheck.complex_step(lambda z: check.evaluate(space.forward(z))[0], z, dz, rng) < 1e-10
+
+
+gain = Spectrum(H, W, 0.5, "float64")._gain
+MUTANTS = {
+    "the gradient in pixels": lambda dx: dx,
+    "the inverse in place of the adjoint": lambda dx: Spectrum(H, W, -0.5, "float64").adjoint(dx),
+    "the gain twice": lambda dx: Spectrum(H, W, 1.0, "float64").adjoint(dx),
+    "the inverse transform first": lambda dx: fft.dctn(
+        gain * fft.idctn(dx, axes=(0, 1), norm="ortho"), axes=(0, 1), norm="ortho"
+    ),
+    "one axis only": lambda dx: fft.idctn(
+        gain * fft.dctn(dx, axes=(0,), norm="ortho"), axes=(0,), norm="ortho"
+    ),
+    "a transform that is not orthonormal": lambda dx: fft.dctn(
+        gain * fft.dctn(dx, axes=(0, 1)), axes=(0, 1)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_wrong_adjoints_are_rejected(space, name, rng):
+    x, y = rng.standard_normal((2, H, W, 3))
+    assert gradcheck.adjoint(space.forward, MUTANTS[name], x, y) > 1e-6
+
+
+@pytest.mark.parametrize("exponent", [0.5, 1.0])
+def test_a_wave_is_multiplied_by_a_power_of_its_frequency(exponent):
+    """Of twice the frequency, it comes out 2^-a as high, along either axis and across."""
+    space = Spectrum(32, 48, exponent, "float64")
+    h, w = np.arange(32)[:, None, None] + 0.5, np.arange(48)[None, :, None] + 0.5
+    factors = {}
+    for k, l in ((4, 0), (8, 0), (0, 6), (0, 12), (8, 12), (16, 24)):
+        wave = np.cos(np.pi * k * h / 32) * np.cos(np.pi * l * w / 48)
+        out = space.forward(wave)
+        factors[k, l] = (out * wave).sum() / (wave * wave).sum()
+        np.testing.assert_allclose(out, factors[k, l] * wave, atol=1e-13)
+    for one, octave in (((4, 0), (8, 0)), ((0, 6), (0, 12)), ((8, 12), (16, 24))):
+        assert factors[octave] / factors[one] == pytest.approx(2**-exponent)
+    assert factors[4, 0] == pytest.approx(factors[0, 6])  # both have 1/16 period a pixel
+
+
+def test_frequencies_and_gain():
+    f = frequencies(30, 40)
+    assert f.shape == (30, 40)
+    assert f[0, 0] == f.min() == 1 / 40
+    assert f[0, 20] == 20 / 80
+    assert f[15, 0] == 15 / 60
+    assert f.max() < np.sqrt(0.5)
+    for exponent in (0, 0.5, 2):
+        assert np.mean(Spectrum(30, 40, exponent, "float64")._gain ** 2) == pytest.approx(1)
+
+
+def test_nothing_leaks_to_the_opposite_edge():
+    """As a Fourier transform would have it: its picture is a ring."""
+    dot = np.zeros((1, 64, 1))
+    dot[0, 0] = 1
+    out = abs(Spectrum(1, 64, 1.0, "float64").forward(dot)).ravel()
+    f = np.maximum(abs(np.fft.fftfreq(64)), 1 / 64)
+    ring = abs(np.fft.ifft(np.fft.fft(dot.ravel()) / f))
+    assert out[-1] < 0.1 * out[1]
+    assert ring[-1] > 0.99 * ring[1]
+
+
+def test_without_an_exponent_nothing_is_touched(rng):
+    x = rng.standard_normal((H, W, 3))
+    space = Spectrum(H, W, 0.0)
+    assert space.forward(x) is space.adjoint(x) is x
+
+
+def test_dtypes(rng):
+    """The network's, whatever the optimiser's."""
+    space, x = Spectrum(H, W, 0.5), rng.standard_normal((H, W, 3))
+    assert space.forward(x).dtype == np.float32
+    assert space.adjoint(x.astype("float32")).dtype == np.float32
+
+
+def test_same_on_a_device(space, rng):
+    there = Spectrum(H, W, 0.5, "float64", strict.BACKEND)
+    x = rng.standard_normal((H, W, 3))
+    device = strict.BACKEND.upload(x, "float64")
+    for name in ("forward", "adjoint"):
+        result = strict.BACKEND.download(getattr(there, name)(device))
+        assert (result == getattr(space, name)(x)).all()

@@ -13,6 +13,7 @@ Glossary::
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -27,6 +28,10 @@ HISTORY = 20
 """Pairs of steps and gradient changes that L-BFGS remembers; each takes 16 bytes a variable.
 
 More of them reach a lower loss and take more memory: benchmarks/README.md has the figures."""
+
+
+WINDOW = 20
+"""Evaluations over which a tolerance looks back: single ones may gain nothing on the way down."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,8 @@ def minimize(
     learning_rate: float = 2.0,
     callback: Callback | None = None,
     stop: Stop | None = None,
+    tolerance: float = 0.0,
+    max_seconds: float = math.inf,
     history: int = HISTORY,
 ) -> Minimum:
     """Minimise a function of an array.
@@ -114,6 +121,10 @@ def minimize(
         Takes a `Progress` after each iteration; if it returns True, the minimisation ends.
     stop : callable, optional
         Asked before each evaluation but the first; if it says so, the minimisation ends.
+    tolerance : float
+        Ends it when the best loss has fallen by less than this share over `WINDOW` evaluations.
+    max_seconds : float
+        Ends it before the first evaluation that would begin later than this.
     history : int
         L-BFGS' pairs.
 
@@ -140,6 +151,13 @@ def minimize(
     def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
         if best.losses and stop is not None and stop():
             raise _End("it was asked to")
+        if best.losses and time.monotonic() > deadline:
+            raise _End("its time is over")
+        before = min(best.losses[:-WINDOW], default=math.inf)
+        if best.loss > (1 - tolerance) * before:
+            raise _End(
+                f"the loss fell by less than {tolerance:.2g} of itself in {WINDOW} evaluations"
+            )
         loss, g = function(x)
         best.losses.append(loss)
         if not math.isfinite(loss):
@@ -161,6 +179,7 @@ def minimize(
         if isinstance(answer, bool | np.bool_) and answer:
             raise _End("the callback asked for it")
 
+    deadline = time.monotonic() + max_seconds
     options = {"learning_rate": learning_rate, "history": history}
     try:
         best.stopped_because = methods[method](evaluate, best.x, iterations, report, options)

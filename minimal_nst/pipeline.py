@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +90,7 @@ def stylize(
     settings = Settings() if settings is None else settings
     if not isinstance(settings, Settings):
         raise UsageError(f"settings are {settings!r}; pass a Settings, such as Settings(size=256)")
+    started = time.monotonic()
     style_size = settings.style_size or settings.size
     option = "style_size" if settings.style_size else "size"
     pictures = _pictures(style)
@@ -128,6 +130,8 @@ def stylize(
                 settings.learning_rate,
                 callback,
                 stop,
+                settings.tolerance,
+                (settings.max_seconds or math.inf) - (time.monotonic() - started),
             )
     except BaseException as error:
         best: Minimum = vars(error).get("minimum", Minimum(start))

@@ -109,6 +109,15 @@ class Settings:
         None, "longer side of the style pictures [as --size]", least=SMALLEST, most=LARGEST
     )
     iterations: int = option(500, "steps of the optimiser", least=1, most=10**9)
+    tolerance: float = option(
+        0.0,
+        "end when the loss has fallen by less than this share over the last 20 evaluations",
+        least=0,
+        most=1,
+    )
+    max_seconds: float | None = option(
+        None, "end after so long, counted from the start [no limit]", above=0
+    )
     optimizer: str = option("lbfgs", "how the loss is minimised", choices=("lbfgs", "adam"))
     learning_rate: float = option(
         2.0, "step of adam, in grey levels of 0..255 (lbfgs finds its own)", above=0

@@ -108,6 +108,7 @@ def test_every_setting_is_an_option_with_its_own_value(monkeypatch, out):
         "content_form": "paper", "style_form": "paper", "pooling": "avg", "init": "start.png",
         "noise_ratio": 0.5, "seed": 11, "weights": "w.h5", "conv": "winograd", "dtype": "float64",
         "device": "cpu", "threads": 3, "force": True, "spectrum": 1.5,
+        "tolerance": 0.01, "max_seconds": 99.0,
     }  # fmt: skip
     assert set(given) == {field.name for field in dataclasses.fields(Settings)}
     seen = []
@@ -141,6 +142,10 @@ BAD_USAGE = {
     "'2' cannot be used; it must be a finite number, between 0 and 1": ["--noise-ratio", "2"],
     "'1e999' cannot be used; it must be a finite number, 0 or more": ["--style-weight", "1e999"],
     "argument --init: '' cannot be used; it must not be empty": ["--init", ""],
+    "argument --max-seconds: '0' cannot be used; it must be a finite number, above 0": [
+        *("--max-seconds", "0"),
+    ],
+    "argument --tolerance: '2' cannot be used": ["--tolerance", "2"],
     "nothing to paint": ["--content-weight", "0", "--style-weight", "0"],
     "unknown device 'tpu'": ["--device", "tpu"],
     "--learning-rate does nothing here: lbfgs finds its own": ["--learning-rate", "3"],

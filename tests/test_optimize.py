@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from minimal_nst.errors import RunError, UsageError
-from minimal_nst.optimize import minimize
+from minimal_nst.optimize import WINDOW, minimize
 
 METHODS = ("lbfgs", "adam")
 
@@ -86,6 +86,46 @@ def test_stop_is_asked_between_evaluations(method):
     assert end.evaluations == 3
     assert end.stopped_because == "it was asked to"
     assert end.loss == quadratic(end.x)[0] == min(end.losses)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_tolerance_ends_it_when_little_is_gained(method):
+    """Not before the window is full; and the last WINDOW evaluations did gain less than that."""
+
+    def raised(x):  # so that the loss does not fall to 0, of which any step is a large share
+        loss, g = quadratic(x)
+        return loss + 1000, g
+
+    end = minimize(raised, np.zeros(50), method, 5000, 0.1, tolerance=0.01)
+    assert end.stopped_because == "the loss fell by less than 0.01 of itself in 20 evaluations"
+    best = np.minimum.accumulate(end.losses)
+    gains = 1 - best[WINDOW:] / best[:-WINDOW]
+    assert gains[-1] < 0.01
+    assert (gains[:-1] >= 0.01).all()
+
+
+def test_without_a_tolerance_a_flat_stretch_does_not_end_it():
+    flat = lambda x: (1.0, np.full_like(x, 1e-3))
+    end = minimize(flat, np.zeros(5), "adam", 60, 0.1)
+    assert end.iterations == 60
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_max_seconds(monkeypatch, method):
+    """A clock that a function's evaluation moves by a second."""
+    now = [100.0]
+    monkeypatch.setattr("minimal_nst.optimize.time.monotonic", lambda: now[0])
+
+    def f(x):
+        now[0] += 1
+        return quadratic(x)
+
+    end = minimize(f, np.zeros(50), method, 100, 0.1, max_seconds=4.5)
+    assert end.evaluations == 5
+    assert end.stopped_because == "its time is over"
+    assert end.lowered
+    none = minimize(f, np.zeros(50), method, 100, 0.1, max_seconds=-1)  # already over
+    assert none.evaluations == 1
 
 
 def failing_after(calls, failure):

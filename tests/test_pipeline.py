@@ -6,6 +6,7 @@ import dataclasses
 import re
 import signal
 import threading
+import time
 
 import minimal_nst as nst
 import numpy as np
@@ -96,6 +97,16 @@ def test_sizes_of_content_and_style_are_independent(content, style):
 def test_callback_stops(content, style):
     painting = nst.stylize(content, style, SMALL, lambda progress: progress.iteration == 2)
     assert painting.iterations == 2
+
+
+def test_the_settings_that_end_it(content, style):
+    settings = dataclasses.replace(SMALL, size=32, iterations=10**6)
+    painting = nst.stylize(content, style, dataclasses.replace(settings, tolerance=0.2))
+    assert painting.stopped_because.startswith("the loss fell by less than 0.2 of itself")
+    start = time.monotonic()
+    painting = nst.stylize(content, style, dataclasses.replace(settings, max_seconds=1.5))
+    assert painting.stopped_because == "its time is over"
+    assert 1 < time.monotonic() - start < 10
 
 
 def test_stop_from_another_thread(content, style):

@@ -22,7 +22,7 @@ from .settings import SMALLEST, Settings
 
 Shape: TypeAlias = tuple[int, int]
 
-VECTORS = {"lbfgs": 2 * HISTORY + 18, "adam": 10}
+VECTORS = {"lbfgs": 2 * HISTORY + 18, "own-lbfgs": HISTORY + 14, "adam": 10}
 """Optimiser -> float64 arrays of the picture's size, as measured: SciPy's own, x, g and copies."""
 
 WORKER = 40 * 2**20

@@ -21,6 +21,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult, minimize as scipy_minimize
 
 from .errors import RunError, UsageError
+from .lbfgs import MINIMUM, NO_LOWER, lbfgs
 
 Function = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
@@ -112,7 +113,8 @@ def minimize(
         x -> (loss, gradient), the gradient of the shape of x.
     x0 : array
         Where to start; not modified.
-    method : {'lbfgs', 'adam'}
+    method : {'lbfgs', 'own-lbfgs', 'adam'}
+        SciPy's L-BFGS-B, the one of `lbfgs`, or Adam.
     iterations : int
         Steps to take; L-BFGS may need several evaluations for one.
     learning_rate : float
@@ -140,7 +142,7 @@ def minimize(
         What the function or the callback raises. Any exception, whatever it is, has the best
         point seen before it in its attribute `minimum`, a `Minimum`.
     """
-    methods = {"lbfgs": _lbfgs, "adam": _adam}
+    methods = {"lbfgs": _lbfgs, "own-lbfgs": _own_lbfgs, "adam": _adam}
     if method not in methods:
         raise UsageError(f"optimizer is '{method}'; it can be {', '.join(methods)}")
     for name, hook in (("callback", callback), ("stop", stop)):
@@ -229,8 +231,19 @@ def _lbfgs(
     if end.status == 1:
         return _done(iterations)
     if end.status == 0:
-        return "a minimum is reached: no step lowers the loss"
-    return "the line search finds no lower loss (the precision of the network is reached)"
+        return MINIMUM
+    return NO_LOWER
+
+
+def _own_lbfgs(
+    evaluate: Function,
+    x0: np.ndarray,
+    iterations: int,
+    report: Callable[[float], None],
+    options: dict[str, float],
+) -> str:
+    """L-BFGS by hand, which needs no copies in float64."""
+    return lbfgs(evaluate, x0, iterations, report, int(options["history"])) or _done(iterations)
 
 
 def _adam(

@@ -118,7 +118,11 @@ class Settings:
     max_seconds: float | None = option(
         None, "end after so long, counted from the start [no limit]", above=0
     )
-    optimizer: str = option("lbfgs", "how the loss is minimised", choices=("lbfgs", "adam"))
+    optimizer: str = option(
+        "lbfgs",
+        "how the loss is minimised: SciPy's L-BFGS-B, the one by hand, or Adam",
+        choices=("lbfgs", "own-lbfgs", "adam"),
+    )
     learning_rate: float = option(
         2.0, "step of adam, in grey levels of 0..255 (lbfgs finds its own)", above=0
     )

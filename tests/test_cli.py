@@ -148,7 +148,7 @@ BAD_USAGE = {
     "argument --tolerance: '2' cannot be used": ["--tolerance", "2"],
     "nothing to paint": ["--content-weight", "0", "--style-weight", "0"],
     "unknown device 'tpu'": ["--device", "tpu"],
-    "--learning-rate does nothing here: lbfgs finds its own": ["--learning-rate", "3"],
+    "--learning-rate does nothing here: L-BFGS finds its own": ["--learning-rate", "3"],
     "--seed does nothing here: the start has no noise": ["--seed", "3"],
     "--noise-ratio does nothing here: --init": ["--noise-ratio", "0.5", "--init", "noise"],
     "--threads does nothing here": ["--threads", "2", "--conv", "im2col"],

@@ -7,7 +7,7 @@ import pytest
 from minimal_nst.errors import RunError, UsageError
 from minimal_nst.optimize import WINDOW, minimize
 
-METHODS = ("lbfgs", "adam")
+METHODS = ("lbfgs", "own-lbfgs", "adam")
 
 
 def quadratic(x):
@@ -21,7 +21,9 @@ def rosenbrock(x):
     return float(loss), np.array([-2 * (1 - a) - 400 * a * (b - a * a), 200 * (b - a * a)])
 
 
-@pytest.mark.parametrize(("method", "iterations"), [("lbfgs", 40), ("adam", 1500)])
+@pytest.mark.parametrize(
+    ("method", "iterations"), [("lbfgs", 40), ("own-lbfgs", 40), ("adam", 1500)]
+)
 def test_reaches_the_minimum_of_a_quadratic(method, iterations):
     end = minimize(quadratic, np.zeros((2, 3)), method, iterations, learning_rate=0.1)
     np.testing.assert_allclose(end.x, 3, atol=1e-4)
@@ -206,5 +208,5 @@ def test_the_start_is_not_modified(method):
 
 
 def test_unknown_method():
-    with pytest.raises(UsageError, match="'sgd'; it can be lbfgs, adam"):
+    with pytest.raises(UsageError, match="'sgd'; it can be lbfgs, own-lbfgs, adam"):
         minimize(quadratic, np.zeros(2), "sgd")

@@ -29,7 +29,8 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
     "vgg": ({*LEAVES, "backend", "checks", "engine"}, {"numpy"}),
     "settings": ({"errors", "architecture"}, set()),
     "objective": ({*LEAVES, "backend", "checks", "vgg", "losses", "settings"}, {"numpy"}),
-    "optimize": ({"errors"}, {"numpy", "scipy"}),
+    "lbfgs": ({"backend"}, set()),
+    "optimize": ({"errors", "lbfgs"}, {"numpy", "scipy"}),
     "images": ({"checks", "errors", "settings"}, {"numpy", "PIL"}),
     "memory": ({*LEAVES, "optimize", "settings"}, set()),
     "pipeline": (

@@ -26,8 +26,8 @@ KINDS: dict[str, type] = {"int": int, "float": float}
 
 IDLE: dict[str, tuple[Callable[[Settings], bool], str]] = {
     "learning_rate": (
-        lambda s: s.optimizer == "lbfgs",
-        "lbfgs finds its own steps (add --optimizer adam)",
+        lambda s: s.optimizer != "adam",
+        "L-BFGS finds its own steps (add --optimizer adam)",
     ),
     "seed": (
         lambda s: s.init != "noise" and s.noise_ratio == 0,

@@ -1,0 +1,170 @@
+"""L-BFGS by hand: the two loops against the matrix that they stand for, the line search, SciPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from minimal_nst import lbfgs
+from minimal_nst.errors import RunError
+from minimal_nst.lbfgs import CURVATURE, DECREASE, Pair, Trial, direction, dot, line_search
+from minimal_nst.optimize import minimize
+
+import strict
+from test_optimize import quadratic, rosenbrock
+
+
+def pairs_of(rng, n=7, count=4):
+    """Steps on a quadratic, and the changes of its gradient."""
+    root = rng.standard_normal((n, n))
+    steps = rng.standard_normal((count, n))
+    changes = steps @ (root @ root.T + np.eye(n))
+    return [Pair(s, y, float(1 / (s @ y))) for s, y in zip(steps, changes, strict=True)]
+
+
+def inverse_hessian(pairs, n=7):
+    """B, written down: the update of the module's text, pair by pair."""
+    last = pairs[-1]
+    B = np.eye(n) / (last.rho * last.y @ last.y)
+    for pair in pairs:
+        left = np.eye(n) - pair.rho * np.outer(pair.s, pair.y)
+        B = left @ B @ left.T + pair.rho * np.outer(pair.s, pair.s)
+    return B
+
+
+def test_two_loops_are_the_matrix(rng):
+    pairs, g = pairs_of(rng), rng.standard_normal(7)
+    np.testing.assert_allclose(direction(g, pairs), -inverse_hessian(pairs) @ g, rtol=1e-10)
+    np.testing.assert_allclose(direction(pairs[-1].y, pairs), -pairs[-1].s, rtol=1e-10)
+    assert (direction(g, []) == -g).all()
+
+
+def test_loops_in_the_wrong_order_are_rejected(rng):
+    pairs, g = pairs_of(rng), rng.standard_normal(7)
+    expected = -inverse_hessian(pairs) @ g
+    doubled = [Pair(pair.s, pair.y, 2 * pair.rho) for pair in pairs]
+    for wrong in (pairs[::-1], pairs[1:], doubled):
+        assert np.linalg.norm(direction(g, wrong) - expected) > 1e-3 * np.linalg.norm(expected)
+
+
+FUNCTIONS = {  # phi and its slope at t; the first slope is negative
+    "parabola": (lambda t: (t - 3) ** 2, lambda t: 2 * (t - 3)),
+    "minimum close by": (lambda t: (t - 1e-3) ** 2, lambda t: 2 * (t - 1e-3)),
+    "minimum far away": (lambda t: (t - 900) ** 2, lambda t: 2 * (t - 900)),
+    "quartic": (lambda t: t**4 - 2 * t, lambda t: 4 * t**3 - 2),
+    "wave": (lambda t: -np.sin(5 * t), lambda t: -5 * np.cos(5 * t)),
+    "two valleys": (
+        lambda t: (t - 1) ** 2 * (t - 3) ** 2 - t,
+        lambda t: 2 * (t - 1) * (t - 3) * (2 * t - 4) - 1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("first", [1e-4, 1.0, 50.0])
+def test_line_search_fulfils_the_strong_wolfe_conditions(name, first):
+    f, slope = FUNCTIONS[name]
+    tried = []
+
+    def phi(t):
+        tried.append(t)
+        return Trial(t, f(t), slope(t))
+
+    start = Trial(0.0, f(0.0), slope(0.0))
+    end = line_search(phi, start, first)
+    assert end.t > 0
+    assert end.loss <= start.loss + DECREASE * end.t * start.slope
+    assert abs(end.slope) <= CURVATURE * abs(start.slope)
+    assert len(tried) <= 16
+
+
+def test_line_search_returns_the_start_if_nothing_is_lower():
+    """As where rounding has taken the descent away."""
+    start = Trial(0.0, 1.0, -1e-9)
+    assert line_search(lambda t: Trial(t, 1.0 + t, 1.0), start, 1.0) is start
+
+
+def ill_conditioned(x):
+    scale = np.logspace(0, 6, x.size)
+    return float((scale * x * x).sum()), 2 * scale * x
+
+
+def kinked(x):
+    return float((np.abs(x) + x * x).sum()), np.sign(x) + 2 * x
+
+
+@pytest.mark.parametrize("function", [rosenbrock, ill_conditioned, kinked])
+def test_is_about_as_good_as_scipys(function, rng):
+    x0 = np.array([-1.2, 1.0]) if function is rosenbrock else rng.standard_normal(50)
+    ours, scipys = (minimize(function, x0, method, 100) for method in ("own-lbfgs", "lbfgs"))
+    assert ours.evaluations < 1.5 * scipys.evaluations + 5
+    assert ours.loss < max(1e-9, 4 * scipys.loss)
+
+
+def test_a_second_evaluation_is_seldom_needed(rng):
+    """Near a quadratic's minimum the step of 1 is right: what Newton's method is for."""
+    end = minimize(ill_conditioned, rng.standard_normal(50), "own-lbfgs", 200)
+    assert end.evaluations < 1.15 * end.iterations
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_does_not_depend_on_the_scale_of_the_loss(scale):
+    scaled = lambda x: tuple(scale * v for v in rosenbrock(x))
+    plain, other = (
+        minimize(f, np.array([-1.2, 1.0]), "own-lbfgs", 30) for f in (rosenbrock, scaled)
+    )
+    np.testing.assert_allclose(other.x, plain.x, rtol=1e-6)
+
+
+def test_a_function_that_turns_nan():
+    """The line search may step where there is nothing; that ends it, with the best so far."""
+
+    def f(x):
+        loss, g = quadratic(x)
+        return (loss if x.max() < 2 else np.nan), g
+
+    with pytest.raises(RunError, match="the loss is nan") as caught:
+        minimize(f, np.zeros(3), "own-lbfgs", 50)
+    assert caught.value.minimum.lowered
+    assert caught.value.minimum.x.max() < 2
+
+
+def test_first_step_and_dtypes():
+    """The first trial is one unit long; pairs and directions have the gradient's dtype."""
+    seen = []
+
+    def f(x):
+        seen.append(x.copy())
+        loss, g = quadratic(x)
+        return loss, g.astype("float32")
+
+    lbfgs.lbfgs(f, np.zeros(50), 2, lambda _: None, 5)
+    assert np.sqrt(np.mean((seen[1] - seen[0]) ** 2)) == pytest.approx(1, rel=1e-6)
+    g = np.ones(4, "float32")
+    pair = Pair(g, 2 * g, 1 / dot(g, 2 * g))
+    assert direction(g, [pair]).dtype == np.float32
+
+
+def test_inner_products_are_summed_in_float64():
+    a = np.full(2**18, 1.0, "float32")
+    a[0] = 2**14
+    assert dot(a, a) == 2**28 + 2**18 - 1
+
+
+def test_same_on_a_device(rng):
+    """Nothing but what CuPy's arrays can do, to the same numbers."""
+    pairs, g = pairs_of(rng), rng.standard_normal(7)
+    up = lambda x: strict.BACKEND.upload(x, "float64")
+    there = direction(up(g), [Pair(up(p.s), up(p.y), p.rho) for p in pairs])
+    np.testing.assert_allclose(strict.BACKEND.download(there), direction(g, pairs), rtol=1e-13)
+    losses = []
+    for send in (lambda x: x, up):
+        seen = []
+
+        def f(x, seen=seen):
+            g = 2 * (x - 3)
+            seen.append(dot(x - 3, x - 3))
+            return seen[-1], g
+
+        lbfgs.lbfgs(f, send(np.arange(5.0)), 4, lambda _: None, 5)
+        losses.append(seen)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-12, atol=1e-25)

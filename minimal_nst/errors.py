@@ -18,7 +18,11 @@ class NSTError(Exception):
 
 
 class RunError(NSTError):
-    """The computation itself failed, e.g. a loss that is not a finite number (exit code 1)."""
+    """The computation itself failed (exit code 1)."""
+
+
+class NotFinite(RunError):
+    """A loss or gradient that is not a finite number."""
 
 
 class UsageError(NSTError, ValueError):

@@ -22,8 +22,8 @@ from .settings import SMALLEST, Settings
 
 Shape: TypeAlias = tuple[int, int]
 
-VECTORS = {"lbfgs": 2 * HISTORY + 18, "own-lbfgs": HISTORY + 14, "adam": 10}
-"""Optimiser -> float64 arrays of the picture's size, as measured: SciPy's own, x, g and copies."""
+VECTORS = {"lbfgs": (2 * HISTORY + 18, 0), "own-lbfgs": (11, 2 * HISTORY), "adam": (10, 0)}
+"""Optimiser -> arrays of the picture's size, in float64 and in the network's dtype, as measured."""
 
 WORKER = 40 * 2**20
 """Buffers of a thread of the fast engine."""
@@ -50,16 +50,14 @@ def needed(settings: Settings, content: Shape, styles: Sequence[Shape], threads:
         Bytes, beyond the interpreter, its libraries and the pictures' files.
     """
     item = {"float32": 4, "float64": 8}[settings.dtype]
-    weighted = [("content", settings.content_layers), ("style", settings.style_layers)]
-    taps = {kind: [name for name, weight in layers if weight] for kind, layers in weighted}
-    every = {*taps["content"], *taps["style"]}
+    every = {*settings.content_taps, *settings.style_taps}
     path = LAYERS[: depth_of(every)]
     fast = settings.conv == "winograd"
     here = dict(_values(content, path))
     there = [dict(_values(shape, path)) for shape in styles]
 
     kept = sum(here[tap] for tap in every)
-    targets = sum(here[tap] for tap in taps["content"])
+    targets = sum(here[tap] for tap in settings.content_taps)
     products = (36 if fast else 9) * sum(
         i * o for name, (i, o) in CONVOLUTIONS.items() if name in path
     )
@@ -76,8 +74,9 @@ def needed(settings: Settings, content: Shape, styles: Sequence[Shape], threads:
         gates = sum(here[layer] for layer in path if layer.startswith("relu"))
         painting = item * (2 * kept + 4 * max(here.values())) + gates
         passing = 4 * max(max(values.values()) for values in there)
-    optimiser = 8 * VECTORS[settings.optimizer] * 3 * content[0] * content[1]
-    seeing = max(sum(values[tap] for tap in taps["style"]) for values in there)
+    doubles, singles = VECTORS[settings.optimizer]
+    optimiser = (8 * doubles + item * singles) * 3 * content[0] * content[1]
+    seeing = max(sum(values[tap] for tap in settings.style_taps) for values in there)
     return fixed + max(painting + optimiser, item * (seeing + passing))
 
 
@@ -117,18 +116,17 @@ def check(settings: Settings, content: Shape, styles: Sequence[Shape], threads: 
 
     def fits(size: int) -> bool:
         scale = size / settings.size
-        smaller = [styles[i] if settings.style_size else _scaled(styles[i], scale) for i in order]
+        smaller = [s if settings.style_size else _scaled(s, scale) for s in styles]
         return needed(settings, _scaled(content, scale), smaller, threads) <= free
 
-    order = range(len(styles))
     low, high = 0, settings.size  # low fits or is 0, high does not fit
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     advice = f"choose size {low} or less" if low >= SMALLEST else "free some memory"
     raise OutOfMemory(
-        f"size {settings.size} needs about {need / 1e9:.2g} GB of memory, of which "
-        f"{free / 1e9:.2g} GB are free; {advice}, or try it all the same with force"
+        f"size {settings.size} needs about {need / 1e9:.3g} GB of memory, of which "
+        f"{free / 1e9:.3g} GB are free; {advice}, or try it all the same with force"
     )
 
 

@@ -19,12 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from .architecture import depth_of
 from .backend import Array
 from .checks import as_picture
 from .errors import UsageError
 from .losses import content_loss, gram_matrix, style_loss, total_variation
-from .settings import LayerWeights, Settings
+from .settings import Settings
 from .vgg import VGG19, preprocess
 
 Term = tuple[str, str, Any, Array]
@@ -75,8 +74,8 @@ class Objective:
         self.settings = settings
         self.shape = content.shape
         self.terms: dict[str, Any] = {}
-        self._content_weights = _active(settings.content_layers, settings.content_weight)
-        self._style_weights = _active(settings.style_layers, settings.style_weight)
+        self._content_weights = settings.content_taps
+        self._style_weights = settings.style_taps
         self._contents = {
             tap: as_matrix(features)
             for tap, features in vgg.features(content, self._content_weights).items()
@@ -149,9 +148,3 @@ class Objective:
 def as_matrix(features: Array) -> Array:
     """(H, W, N) features -> F of shape (M, N), one row per position."""
     return features.reshape(-1, features.shape[-1])
-
-
-def _active(layers: LayerWeights, weight: float) -> dict[str, float]:
-    """Layer -> its whole weight; a layer that weighs nothing is not computed."""
-    weights = {tap: weight * share for tap, share in layers if weight * share}
-    return dict(sorted(weights.items(), key=lambda item: depth_of([item[0]])))

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize as scipy_minimize
 
-from .errors import RunError, UsageError
+from .errors import NotFinite, UsageError
 from .lbfgs import MINIMUM, NO_LOWER, lbfgs
 
 Function = Callable[[np.ndarray], tuple[float, np.ndarray]]
@@ -91,6 +91,9 @@ class _End(Exception):
 class _Raised(Exception):
     """Carries a callback's StopIteration, which SciPy would take for its own, past SciPy."""
 
+    def __init__(self, error: StopIteration) -> None:
+        self.error = error
+
 
 @np.errstate(over="ignore", invalid="ignore")  # what is not finite is seen in `evaluate`
 def minimize(
@@ -136,7 +139,7 @@ def minimize(
 
     Raises
     ------
-    RunError
+    NotFinite
         If a loss or gradient is not finite.
     BaseException
         What the function or the callback raises. Any exception, whatever it is, has the best
@@ -163,9 +166,9 @@ def minimize(
         loss, g = function(x)
         best.losses.append(loss)
         if not math.isfinite(loss):
-            raise RunError(f"the loss is {loss} at evaluation {best.evaluations}")
+            raise NotFinite(f"the loss is {loss} at evaluation {best.evaluations}")
         if not np.isfinite(g).all():
-            raise RunError(f"the gradient is not finite at evaluation {best.evaluations}")
+            raise NotFinite(f"the gradient is not finite at evaluation {best.evaluations}")
         if loss < best.loss:
             best.x, best.loss = x.copy(), loss
         return loss, g
@@ -177,7 +180,7 @@ def minimize(
         try:
             answer = callback(Progress(best.iterations, iterations, best.evaluations, loss))
         except StopIteration as error:
-            raise _Raised from error
+            raise _Raised(error) from None
         if isinstance(answer, bool | np.bool_) and answer:
             raise _End("the callback asked for it")
 
@@ -187,11 +190,13 @@ def minimize(
         best.stopped_because = methods[method](evaluate, best.x, iterations, report, options)
     except _End as end:
         best.stopped_because = str(end)
-    except BaseException as error:
-        if isinstance(error, _Raised) and error.__cause__:
-            error = error.__cause__
+    except _Raised as carrier:
+        error = carrier.error
         vars(error)["minimum"] = best
-        raise error from None
+        raise error from error.__cause__
+    except BaseException as error:
+        vars(error)["minimum"] = best
+        raise
     return best
 
 

@@ -14,7 +14,7 @@ import scipy.fft
 from . import images, memory
 from .backend import CPU
 from .coordinates import Spectrum
-from .errors import RunError, UsageError
+from .errors import NotFinite, UsageError
 from .images import Picture
 from .objective import Objective
 from .optimize import Callback, Minimum, Stop, minimize
@@ -77,7 +77,7 @@ def stylize(
         If a picture, the weights or a setting cannot be used; nothing has been computed then.
     OutOfMemory
         If the machine has not as much as will be needed; nothing has been computed then.
-    RunError
+    NotFinite
         If a loss or gradient is not finite.
     BaseException
         What else ends the work: a callback's own exception, Ctrl-C, want of memory. Whatever it
@@ -135,12 +135,12 @@ def stylize(
             )
     except BaseException as error:
         best: Minimum = vars(error).get("minimum", Minimum(start))
-        if isinstance(error, RunError):
-            hint = _remedy(objective, content_image, best.evaluations)
-            error = RunError(f"{error}; {hint}")
         if best.losses:
             vars(error)["painting"] = painted(best)
-        raise error from None
+        if isinstance(error, NotFinite):
+            hint = _remedy(objective, content_image, best.evaluations)
+            error.args = (f"{error}; {hint}",)
+        raise
     return painted(end)
 
 
@@ -154,13 +154,10 @@ def _remedy(objective: Objective, content: np.ndarray, evaluations: int) -> str:
     """What to do about a loss that is not finite."""
     settings = objective.settings
     if evaluations > 1:
-        adam = settings.optimizer == "adam"
-        return (
-            f"learning_rate is {settings.learning_rate:g}, try less"
-            if adam
-            else "try dtype float64"
-        )
-    taps = [name for name, _ in (*settings.content_layers, *settings.style_layers)]
+        if settings.optimizer == "adam":
+            return f"learning_rate is {settings.learning_rate:g}, try less"
+        return "try another dtype or smaller weights"
+    taps = {**settings.content_taps, **settings.style_taps}
     features = objective.vgg.features(content, taps).values()
     if all(math.isfinite(F.sum(dtype="float64").item()) for F in features):
         return "content_weight, style_weight or tv_weight is too large"

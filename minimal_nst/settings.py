@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from .architecture import canonical
+from .architecture import canonical, depth_of
 from .errors import UsageError
 
 SMALLEST = 16
@@ -190,15 +190,22 @@ class Settings:
                 value = parse_layers(value)
             elif wrong := problem(item, value):
                 raise UsageError(f"{item.name} is {value!r}; {wrong}")
-            elif isinstance(value, numbers.Real) and not isinstance(
-                value, bool
-            ):  # a NumPy scalar would promote float32 arrays
+            elif isinstance(value, numbers.Real) and item.type != "bool":
+                # a NumPy scalar would promote float32 arrays
                 value = int(value) if isinstance(value, numbers.Integral) else float(value)
             object.__setattr__(self, item.name, value)
-        content = self.content_weight * sum(weight for _, weight in self.content_layers)
-        style = self.style_weight * sum(weight for _, weight in self.style_layers)
-        if content == style == 0:
+        if not (self.content_taps or self.style_taps):
             raise UsageError("all content and style weights are 0, so there is nothing to paint")
+
+    @property
+    def content_taps(self) -> dict[str, float]:
+        """Content layer -> its whole weight; those that weigh nothing are left out."""
+        return _active(self.content_layers, self.content_weight)
+
+    @property
+    def style_taps(self) -> dict[str, float]:
+        """Style layer -> its whole weight; those that weigh nothing are left out."""
+        return _active(self.style_layers, self.style_weight)
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Settings:
@@ -219,6 +226,12 @@ class Settings:
         if not isinstance(name, str) or name not in PRESETS:
             raise UsageError(f"there is no preset {name!r}; there are {', '.join(PRESETS)}")
         return cls(**{**PRESETS[name].settings, **changes})
+
+
+def _active(layers: LayerWeights, weight: float) -> dict[str, float]:
+    """Layer -> its whole weight, in the order of the network."""
+    weights = {tap: weight * share for tap, share in layers if weight * share}
+    return dict(sorted(weights.items(), key=lambda item: depth_of([item[0]])))
 
 
 def problem(item: dataclasses.Field[Any], value: Any) -> str:

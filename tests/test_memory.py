@@ -92,6 +92,7 @@ def test_more_of_anything_needs_more():
     assert need(threads=3) > least
     assert need(dtype="float64") > 1.5 * (least - memory.CODES - 2 * memory.WORKER)
     assert need(style_layers="relu1_1") < least
+    assert need(style_weight=0) == need(style_weight=0, style_layers="relu5_4") < least
     assert need(style_layers="relu1_1,relu5_4:0") == need(style_layers="relu1_1")
     assert need(optimizer="adam") < least
 

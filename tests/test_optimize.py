@@ -174,9 +174,11 @@ def test_failure_ends_at_once_and_brings_the_best_so_far(method, reason):
 def test_what_a_callback_raises_comes_through(method, error):
     """SciPy takes a StopIteration for its own and ends as if all were well."""
     failure = error("mine")
+    failure.__cause__ = cause = ValueError("which has a cause of its own")
     with pytest.raises(error, match="mine") as caught:
         minimize(quadratic, np.zeros(50), method, 100, 0.1, raising(failure))
     assert caught.value is failure
+    assert failure.__cause__ is cause
     assert failure.minimum.iterations == 1
 
 

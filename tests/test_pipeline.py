@@ -164,6 +164,16 @@ def test_a_loss_that_is_not_finite_says_whose_weights(content, style, tmp_path, 
         nst.stylize(content, style, adam)
 
 
+def test_a_callbacks_own_run_error_is_left_as_it_is(content, style):
+    """Only a loss that is not finite is told what to do about."""
+
+    def callback(_):
+        raise RunError("mine")
+
+    with pytest.raises(RunError, match="^mine$"):
+        nst.stylize(content, style, SMALL, callback)
+
+
 def test_styles_in_any_container(content, style):
     settings = dataclasses.replace(SMALL, size=32, iterations=1)
     losses = [

@@ -1,22 +1,28 @@
-"""How far down after how many evaluations: ways of walking, on four pairs of pictures.
+"""How far down after how many evaluations and seconds: ways of walking, on four pairs of pictures.
 
-    python benchmarks/convergence.py --size 256 --evaluations 25,50,100
+    pip install ".[reference]"
+    python benchmarks/convergence.py --ways programs --size 384 --evaluations 150,300
 
-Losses are the best until then, in units of 1e6, all of the same objective (the preset gatys). The
-last column: after how many evaluations the loss is as low as the first way's is in the end.
+Every way has a process of its own, whose seconds begin before Python does; all of them minimise the
+objective of the preset gatys. Losses are the best until then. What was measured is kept in --curves,
+so that a benchmark goes on where it was ended; --plot draws it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+from machine import describe, prepare
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-import minimal_nst as nst
 
 PAIRS = {
     "Neuschwanstein x Starry Night": ("neuschwanstein.webp", "vangogh_starry_night_cropped.jpg"),
@@ -24,45 +30,192 @@ PAIRS = {
     "astronaut x Church at Auvers": ("astronaut.png", "vangogh_church_at_auvers.webp"),
     "chelsea x Langlois Bridge": ("chelsea.png", "vangogh_langlois_bridge.webp"),
 }
+PYTORCH = {
+    "PyTorch, LBFGS": {"search": None},
+    "PyTorch, LBFGS, strong Wolfe": {"search": "strong_wolfe"},
+}
 WAYS = {
-    "lbfgs, pixels": {"spectrum": 0},
-    "lbfgs, spectrum 0.25": {"spectrum": 0.25},
-    "lbfgs, spectrum 0.5": {"spectrum": 0.5},
-    "lbfgs, spectrum 0.75": {"spectrum": 0.75},
-    "lbfgs, pixels, from noise": {"spectrum": 0, "init": "noise"},
-    "lbfgs, spectrum 0.5, from noise": {"spectrum": 0.5, "init": "noise"},
-    "adam, pixels": {"spectrum": 0, "optimizer": "adam"},
-    "adam, spectrum 0.5": {"spectrum": 0.5, "optimizer": "adam"},
+    "programs": {
+        **PYTORCH,
+        "ours": {},
+        "ours, own L-BFGS": {"optimizer": "own-lbfgs"},
+        "ours, pixels": {"spectrum": 0},
+    },
+    "coordinates": {
+        "lbfgs, pixels": {"spectrum": 0},
+        "lbfgs, spectrum 0.25": {"spectrum": 0.25},
+        "lbfgs, spectrum 0.5": {"spectrum": 0.5},
+        "lbfgs, spectrum 0.75": {"spectrum": 0.75},
+        "lbfgs, pixels, from noise": {"spectrum": 0, "init": "noise"},
+        "lbfgs, spectrum 0.5, from noise": {"spectrum": 0.5, "init": "noise"},
+        "adam, pixels": {"spectrum": 0, "optimizer": "adam"},
+        "adam, spectrum 0.5": {"spectrum": 0.5, "optimizer": "adam"},
+    },
 }
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("--size", type=int, default=256, help="[%(default)s]")
-parser.add_argument("--evaluations", default="25,50,100", help="[%(default)s]")
-parser.add_argument("--pairs", type=int, default=len(PAIRS), help="the first so many [%(default)s]")
-options = parser.parse_args()
 
+def ours(content, style, size, most, threads, **changes):
+    """When each evaluation was done, and its loss."""
+    import minimal_nst as nst
 
-def course(content, style, most, **changes):
-    """The lowest loss until each evaluation."""
-    done = []
-    settings = nst.Settings(size=options.size, iterations=10**6, **changes)
+    stamps = []
+    settings = nst.Settings(size=size, iterations=10**6, threads=threads, **changes)
     painting = nst.stylize(
-        ROOT / "examples/content" / content,
-        ROOT / "examples/style" / style,
-        settings,
-        stop=lambda: done.append(1) or len(done) >= most,
+        content, style, settings, stop=lambda: stamps.append(time.time()) or len(stamps) >= most
     )
-    return np.minimum.accumulate(painting.losses)
+    return stamps, painting.losses
 
 
-evaluations = [int(count) for count in options.evaluations.split(",")]
-for title, (content, style) in list(PAIRS.items())[: options.pairs]:
-    head = "".join(f"{count:9}" for count in evaluations)
-    print(f"{title + f', {options.size} px':47}{head}     as low")
-    goal = None
-    for name, changes in WAYS.items():
-        losses = course(content, style, max(evaluations), **changes)
-        row = "".join(f"{losses[count - 1] / 1e6:9.3f}" for count in evaluations)
-        goal = losses[-1] if goal is None else goal
-        below = np.flatnonzero(losses <= goal)
-        print(f"  {name:45}{row}{below[0] + 1 if below.size else '-':>11}", flush=True)
+def pytorch(content, style, size, most, threads, search):
+    """The same by PyTorch's LBFGS with its 100 pairs, in one step so that nothing is done twice."""
+    import minimal_nst as nst
+    import torch
+    from minimal_nst import images
+    from torch_gatys import Torch
+
+    torch.set_num_threads(threads)
+    content, style = images.load(content, size), images.load(style, size)
+    objective = Torch(nst.load_weights(), content, style)
+    x = objective.upload(content).requires_grad_()
+    stamps, losses = [], []
+    optimizer = torch.optim.LBFGS(
+        [x],
+        max_iter=10**6,
+        max_eval=most,
+        tolerance_grad=0,
+        tolerance_change=0,
+        line_search_fn=search,
+    )
+
+    def closure():
+        optimizer.zero_grad()
+        loss = objective.loss(x)
+        loss.backward()
+        losses.append(loss.item())
+        stamps.append(time.time())
+        return loss
+
+    optimizer.step(closure)
+    return stamps, losses
+
+
+def course(title, way, changes, options):
+    """Seconds since the start and loss, of each evaluation, in a process of its own."""
+    content, style = PAIRS[title]
+    arguments = [str(ROOT / "examples/content" / content), str(ROOT / "examples/style" / style)]
+    program = "pytorch" if way in PYTORCH else "ours"
+    code = (
+        f"import convergence, json; print(json.dumps(convergence.{program}(*{arguments}, "
+        f"{options.size}, {max(options.evaluations)}, {options.threads}, **{changes})))"
+    )
+    started = time.time()
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parent,
+        stdout=subprocess.PIPE,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    stamps, losses = json.loads(done.stdout)
+    return [stamp - started for stamp in stamps], losses
+
+
+def until(curve, goal):
+    """Evaluations and seconds until the loss is as low as the goal; infinite if it never is."""
+    seconds, losses = curve
+    below = np.flatnonzero(np.asarray(losses) <= goal)
+    return np.array([below[0] + 1, seconds[below[0]]]) if below.size else np.full(2, np.inf)
+
+
+def table(title, curves, rivals, options):
+    """Print how low each way is, and what it needs to be as low as the best rival.
+
+    Returns the shares of the rival's evaluations and seconds: way -> (counts, 2) array.
+    """
+    print(f"\n{f'{title}, {options.size} px':40}", end="")
+    for count in options.evaluations:
+        print(
+            f"{f'loss at {count}':>12}   {'as low':>7}{'share':>7}{'seconds':>8}{'share':>7}",
+            end="",
+        )
+    shares = {}
+    for way, (_, losses) in curves.items():
+        print(f"\n  {way:38}", end="")
+        shares[way] = []
+        for count in options.evaluations:
+            goal = min(min(curves[name][1][:count]) for name in rivals)
+            best = min((until(curves[name], goal) for name in rivals), key=tuple)
+            needed = until(curves[way], goal)
+            shares[way].append(needed / best)
+            cells = f"{needed[0]:7.0f}{needed[0] / best[0]:7.2f}{needed[1]:8.0f}{needed[1] / best[1]:7.2f}"
+            print(
+                f"{min(losses[:count]) / 1e6:12.3f}   {cells.replace('inf', '  -')}",
+                end="",
+                flush=True,
+            )
+    print()
+    return shares
+
+
+def draw(file, found, options):
+    """The courses as a picture: a column for each pair, over evaluations and over seconds."""
+    from matplotlib import pyplot
+
+    _, axes = pyplot.subplots(
+        2, len(found), figsize=(4 * len(found), 6.5), squeeze=False, sharey="col"
+    )
+    for column, (title, curves) in zip(axes.T, found.items(), strict=True):
+        for way, (seconds, losses) in curves.items():
+            best = np.minimum.accumulate(losses) / 1e6
+            column[0].plot(np.arange(len(best)) + 1, best, label=way)
+            column[1].plot(seconds, best)
+        column[0].set(
+            title=title, xlabel="evaluations", yscale="log", ylim=(best[-1] / 1.5, 30 * best[-1])
+        )
+        column[1].set(xlabel="seconds", yscale="log")
+    axes[0, 0].set_ylabel(f"best loss (millions), {options.size} px")
+    axes[0, 0].legend(fontsize="small")
+    pyplot.tight_layout()
+    pyplot.savefig(file, dpi=80)
+
+
+def numbers(text):
+    return [int(number) for number in text.split(",")]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--ways", choices=WAYS, default="coordinates", help="[%(default)s]")
+    parser.add_argument("--size", type=int, default=256, help="[%(default)s]")
+    parser.add_argument("--evaluations", type=numbers, default="25,50,100", help="[%(default)s]")
+    parser.add_argument(
+        "--pairs", type=int, default=len(PAIRS), help="the first so many [%(default)s]"
+    )
+    parser.add_argument("--threads", type=int, default=2, help="[%(default)s]")
+    parser.add_argument("--isa", choices=["native", "avx2"], default="native", help="[%(default)s]")
+    parser.add_argument("--curves", type=Path, help="file (JSON) to keep what was measured in")
+    parser.add_argument("--plot", type=Path, help="file for a picture of it")
+    options = parser.parse_args()
+    prepare(options.threads, options.isa)
+    kept = (
+        json.loads(options.curves.read_text()) if options.curves and options.curves.exists() else {}
+    )
+    print(describe(options.threads, options.isa))
+    ways, found, shares = WAYS[options.ways], {}, []
+    rivals = [way for way in ways if way in PYTORCH] or list(ways)[:1]
+    for title in list(PAIRS)[: options.pairs]:
+        found[title] = {}
+        for way, changes in ways.items():
+            key = f"{title}, {options.size} px, {options.isa}, {options.threads} threads: {way}"
+            if key not in kept:
+                kept[key] = course(title, way, changes, options)
+                if options.curves:
+                    options.curves.write_text(json.dumps(kept))
+            found[title][way] = kept[key]
+        shares.append(table(title, found[title], rivals, options))
+    print("\nmedian share of the best rival's evaluations, and of its seconds")
+    for way in ways:
+        median = np.median([pair[way] for pair in shares], axis=0)
+        print(f"  {way:38}" + "".join(f"{row[0]:12.2f}{row[1]:8.2f}" for row in median))
+    if options.plot:
+        draw(options.plot, found, options)

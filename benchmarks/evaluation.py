@@ -10,11 +10,11 @@ with the peak of sgemm measured in the same rounds. Nothing else should run mean
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import sys
 import time
 from pathlib import Path
+
+from machine import describe, prepare
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--sizes", default="256,512", help="side of the square pictures [%(default)s]")
@@ -22,74 +22,21 @@ parser.add_argument("--threads", type=int, default=2, help="for everybody [%(def
 parser.add_argument("--rounds", type=int, default=5, help="[%(default)s]")
 parser.add_argument("--best", action="store_true", help="also PyTorch's other ways of doing it")
 parser.add_argument("--layers", action="store_true", help="also our convolutions one by one")
+parser.add_argument("--isa", choices=["native", "avx2"], default="native", help="[%(default)s]")
 options = parser.parse_args()
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[variable] = str(options.threads)
+prepare(options.threads, options.isa)
 
 import numpy as np
 import torch
-import torch.nn.functional as nnf
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 import minimal_nst as nst
 from minimal_nst import images
 from minimal_nst.architecture import CONVOLUTIONS
+from torch_gatys import Torch
 
 torch.set_num_threads(options.threads)
-STYLE_TAPS = {"conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"}
-
-
-class Torch:
-    """The same objective as the preset gatys, by autograd."""
-
-    def __init__(self, weights, content, style, channels_last=False, compiled=False):
-        self.format = torch.channels_last if channels_last else torch.contiguous_format
-        self.parameters = []
-        for name in list(CONVOLUTIONS)[:13]:
-            kernel, bias = weights[name.replace("conv", "block").replace("_", "_conv")]
-            kernel = torch.from_numpy(kernel).permute(3, 2, 0, 1).contiguous()
-            bias = torch.from_numpy(bias.copy())
-            self.parameters.append((name, kernel.to(memory_format=self.format), bias))
-        with torch.no_grad():
-            self.content = self.features(self.upload(content))[0].clone()
-            self.grams = [self.gram(F) for F in self.features(self.upload(style))[1]]
-        self.evaluate = torch.compile(self.loss) if compiled else self.loss
-
-    def upload(self, image):
-        x = image.astype("float32")[..., ::-1] - np.float32([103.939, 116.779, 123.68])
-        x = torch.from_numpy(np.ascontiguousarray(x.transpose(2, 0, 1)))[None]
-        return x.contiguous(memory_format=self.format)
-
-    def features(self, x):
-        styles, content = [], None
-        for name, kernel, bias in self.parameters:
-            if name.endswith("_1") and name != "conv1_1":
-                x = nnf.max_pool2d(x, 2)
-            x = nnf.relu(nnf.conv2d(x, kernel, bias, padding=1))
-            if name in STYLE_TAPS:
-                styles.append(x)
-            if name == "conv4_2":
-                content = x
-        return content, styles
-
-    @staticmethod
-    def gram(F):
-        F = F.reshape(F.shape[1], -1)
-        return F @ F.T / F.shape[1]
-
-    def loss(self, x):
-        content, styles = self.features(x)
-        loss = nnf.mse_loss(content, self.content)
-        for F, A in zip(styles, self.grams, strict=True):
-            loss = loss + 1e3 / F.shape[1] ** 2 * nnf.mse_loss(self.gram(F), A)
-        return loss
-
-    def __call__(self, image):
-        x = self.upload(image).requires_grad_()
-        loss = self.evaluate(x)
-        loss.backward()
-        return loss.item(), x.grad
 
 
 def sgemm_peak():
@@ -169,10 +116,7 @@ def each_layer(size):
 
 
 if __name__ == "__main__":
-    print(
-        f"{platform.machine()}, {options.threads} threads, Python {platform.python_version()}, "
-        f"NumPy {np.__version__}, PyTorch {torch.__version__}, {options.rounds} rounds, float32"
-    )
+    print(f"{describe(options.threads, options.isa)}, {options.rounds} rounds, float32")
     for side in options.sizes.split(","):
         compare(int(side))
     if options.layers:

@@ -22,7 +22,7 @@ from .settings import SMALLEST, Settings
 
 Shape: TypeAlias = tuple[int, int]
 
-VECTORS = {"lbfgs": (2 * HISTORY + 18, 0), "own-lbfgs": (11, 2 * HISTORY), "adam": (10, 0)}
+VECTORS = {"lbfgs": (2 * HISTORY + 19, 0), "own-lbfgs": (11, 2 * HISTORY), "adam": (10, 0)}
 """Optimiser -> arrays of the picture's size, in float64 and in the network's dtype, as measured."""
 
 WORKER = 40 * 2**20

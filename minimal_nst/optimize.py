@@ -210,18 +210,23 @@ def _lbfgs(
     """Limited-memory BFGS by SciPy, without bounds and without tolerances.
 
     The tolerances would compare a loss whose scale is the user's choice with fixed numbers.
-    """
 
-    def flat(vector: np.ndarray) -> tuple[float, np.ndarray]:
-        loss, g = evaluate(vector.reshape(x0.shape))
-        return loss, np.ravel(g)
+    Its very first trial has length one, which for all the pixels of a picture together is next to
+    nothing, and grows but slowly. It therefore moves u, with x = x0 + sqrt(n) u: then the first
+    trial's root mean square is 1 in the units of x.
+    """
+    unit = math.sqrt(x0.size)
+
+    def flat(u: np.ndarray) -> tuple[float, np.ndarray]:
+        loss, g = evaluate(x0 + unit * u.reshape(x0.shape))
+        return loss, unit * np.ravel(g)
 
     def callback(intermediate_result: OptimizeResult) -> None:
         report(intermediate_result.fun)
 
     end = scipy_minimize(
         flat,
-        x0.ravel(),
+        np.zeros(x0.size),
         jac=True,
         method="L-BFGS-B",
         callback=callback,

@@ -45,6 +45,22 @@ def test_lbfgs_does_not_depend_on_the_scale_of_the_loss(scale):
     np.testing.assert_allclose(end.x, 1, atol=1e-4)
 
 
+@pytest.mark.parametrize("method", ["lbfgs", "own-lbfgs"])
+@pytest.mark.parametrize("shape", [(2,), (9, 11, 3)])
+def test_the_first_trial_is_as_long_whatever_the_size_and_the_loss(method, shape):
+    """SciPy's own has length 1 in all: a root mean square of 1/sqrt(n), almost no step."""
+    for scale in (1e-9, 1e9):
+        points = []
+
+        def flat(x, scale=scale, points=points):
+            points.append(x.copy())
+            return float(scale * ((x - 900) ** 2).sum()), 2 * scale * (x - 900)
+
+        minimize(flat, np.full(shape, 7.0), method, 5)
+        assert (points[0] == 7).all()
+        assert np.sqrt(np.mean((points[1] - 7) ** 2)) == pytest.approx(1)
+
+
 def test_adam_takes_the_steps_of_the_paper():
     """The first step is the learning rate against the sign of g; the second by the equations."""
     seen = []

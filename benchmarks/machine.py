@@ -1,0 +1,33 @@
+"""What a benchmark runs on, and how a processor with AVX-512 stands in for one without."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+AVX2 = {
+    "OPENBLAS_CORETYPE": "Haswell",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}
+
+
+def prepare(threads, isa):
+    """Set what libraries read when they are loaded: call this before NumPy is imported."""
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = str(threads)
+    if isa == "avx2":
+        os.environ.update(AVX2)
+
+
+def describe(threads, isa):
+    """A line for the head of a table."""
+    import numpy as np
+    import torch
+
+    held = ", held to AVX2" if isa == "avx2" else ""
+    return (
+        f"{platform.machine()}{held}, {threads} threads, Python {platform.python_version()}, "
+        f"NumPy {np.__version__}, PyTorch {torch.__version__}"
+    )

@@ -4,151 +4,52 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from minimal_nst import gradcheck, layers, losses
+from minimal_nst import gradcheck, layers, losses, mutants
+from minimal_nst.checklist import COORDINATES, LAYERS, LOSSES, objective
+from minimal_nst.gradcheck import Operation, Verdict, adapt, check, diagnose, numeric_gradient
+from minimal_nst.settings import PRESETS, Settings
 
-rng0 = np.random.default_rng(7)
-KERNEL = rng0.standard_normal((3, 3, 3, 4))
-BIAS = rng0.standard_normal(4)
-P = rng0.standard_normal((99, 5))
-A = losses.gram_matrix(rng0.standard_normal((99, 5)))
-
-
-def conv(x):
-    return layers.conv_forward(x, KERNEL, BIAS)
+MUTANTS = {mutant.operation.name: mutant for mutant in mutants.MUTANTS}
 
 
-def relu(x):
-    return layers.relu_forward(x)[0]
+@pytest.mark.parametrize("operation", [*LAYERS, *LOSSES, COORDINATES], ids=lambda o: o.name)
+def test_right_ones_pass_every_check(operation):
+    verdicts = list(check(operation))
+    assert [verdict.how for verdict in verdicts][:2] == ["complex step", "central difference"]
+    assert len(verdicts) == 2 + operation.linear
+    assert all(verdict.passed for verdict in verdicts)
+    assert diagnose(operation) == ""
 
 
-def max_pool(x):
-    return layers.max_pool_forward(x)[0]
+@pytest.mark.parametrize("name", MUTANTS)
+def test_wrong_ones_are_rejected_by_every_check(name, rng):
+    mutant = MUTANTS[name]
+    for verdict in check(mutant.operation, rng):
+        assert not verdict.passed, verdict
+        assert verdict.error > 1e-5
+        assert "WRONG" in str(verdict)
+    assert mutant.hint
+    assert diagnose(mutant.operation, rng)
 
 
-def winners(x):
-    return layers.max_pool_forward(x)[1]
+def test_every_operation_has_mutants():
+    assert {mutant.of for mutant in mutants.MUTANTS} == {o.name for o in (*LAYERS, *LOSSES)}
 
 
-def col2im_overwriting(cols, shape):
-    H, W, C = shape
-    padded = np.zeros((H + 2, W + 2, C))
-    for k, (i, j) in enumerate(layers.OFFSETS):
-        padded[i : i + H, j : j + W] = cols.reshape(H, W, 9, C)[:, :, k]
-    return padded[1:-1, 1:-1]
-
-
-def without_left_border(dx):
-    dx = dx.copy()
-    dx[:, 0] = 0
-    return dx
-
-
-LAYER_MUTANTS = {  # name: (forward, wrong backward of dy and x)
-    "conv: kernel flipped": (conv, lambda dy, x: layers.conv_backward(dy, KERNEL[::-1, ::-1])),
-    "conv: rows and columns swapped": (
-        conv,
-        lambda dy, x: layers.conv_backward(dy, KERNEL.transpose(1, 0, 2, 3)),
-    ),
-    "conv: dy upside down": (conv, lambda dy, x: layers.conv_backward(dy[::-1], KERNEL)),
-    "conv: col2im overwrites": (
-        conv,
-        lambda dy, x: col2im_overwriting(dy.reshape(-1, 4) @ KERNEL.reshape(27, 4).T, x.shape),
-    ),
-    "conv: left border lost": (
-        conv,
-        lambda dy, x: without_left_border(layers.conv_backward(dy, KERNEL)),
-    ),
-    "conv: scaled by 255/256": (
-        conv,
-        lambda dy, x: layers.conv_backward(dy, KERNEL) * 255 / 256,
-    ),
-    "relu: mask ignored": (relu, lambda dy, x: dy),
-    "relu: guided, dy masked too": (relu, lambda dy, x: dy * (x > 0) * (dy > 0)),
-    "relu: mask of x < 0": (relu, lambda dy, x: dy * (x < 0)),
-    "max pool: last of the window wins": (
-        max_pool,
-        lambda dy, x: layers.max_pool_backward(dy, np.full_like(winners(x), 3), x.shape),
-    ),
-    "max pool: everybody wins": (
-        max_pool,
-        lambda dy, x: layers.avg_pool_backward(4 * dy, x.shape),
-    ),
-    "average pool: half, not a quarter": (
-        layers.avg_pool_forward,
-        lambda dy, x: 2 * layers.avg_pool_backward(dy, x.shape),
-    ),
-    "average pool: dy reversed": (
-        layers.avg_pool_forward,
-        lambda dy, x: layers.avg_pool_backward(dy[:, ::-1], x.shape),
-    ),
-}
-
-LOSS_MUTANTS = {  # name: (loss, wrong gradient)
-    "content: half forgotten": (losses.content_loss, P, lambda F: 2 * (F - P)),
-    "content: masked by F > 0": (losses.content_loss, P, lambda F: (F - P) * (F > 0)),
-    "style: target added": (losses.style_loss, A, lambda F: F @ (F.T @ F + A) / (25 * 99**2)),
-    "style: 1/4 kept": (losses.style_loss, A, lambda F: losses.style_loss(F, A)[1] / 4),
-    "style: M for M squared": (losses.style_loss, A, lambda F: losses.style_loss(F, A)[1] * 99),
-    "style: only the diagonal": (
-        losses.style_loss,
-        A,
-        lambda F: F @ np.diag(np.diag(F.T @ F - A)) / (25 * 99**2),
-    ),
-}
-
-
-@pytest.mark.parametrize("name", LAYER_MUTANTS)
-def test_complex_step_rejects_wrong_layers(name, rng):
-    forward, wrong = LAYER_MUTANTS[name]
-    x = rng.standard_normal((9, 11, 3))
-    dy = rng.standard_normal(forward(x).shape)
-    assert gradcheck.complex_step(forward, x, wrong(dy, x), rng, dy) > 1e-6
-
-
-@pytest.mark.parametrize("name", LAYER_MUTANTS)
-def test_central_differences_reject_wrong_layers(name, rng):
-    forward, wrong = LAYER_MUTANTS[name]
-    x = rng.permutation(np.arange(9 * 11 * 3) - 148.5).reshape(9, 11, 3)
-    dy = rng.standard_normal(forward(x).shape)
-    assert gradcheck.central_difference(forward, x, wrong(dy, x), rng, 1e-3, dy) > 1e-6
-
-
-@pytest.mark.parametrize("name", LOSS_MUTANTS)
-def test_complex_step_rejects_wrong_losses(name, rng):
-    loss, target, wrong = LOSS_MUTANTS[name]
-    F = rng.standard_normal((99, 5))
-    assert gradcheck.complex_step(lambda F: loss(F, target)[0], F, wrong(F), rng) > 1e-6
-
-
-def test_complex_step_rejects_a_total_variation_without_its_border(rng):
-    x = rng.standard_normal((9, 11, 3))
-    dx = losses.total_variation(x)[1]
-    f = lambda x: losses.total_variation(x)[0]
-    assert gradcheck.complex_step(f, x, dx, rng) < 1e-10
-    assert gradcheck.complex_step(f, x, without_left_border(dx), rng) > 1e-6
-
-
-LINEAR = {
-    name: pair for name, pair in LAYER_MUTANTS.items() if name.startswith(("conv", "average"))
-}
-
-
-@pytest.mark.parametrize("name", LINEAR)
-def test_adjoint_rejects_wrong_linear_layers(name, rng):
-    forward, wrong = LINEAR[name]
-    zero = forward(np.zeros((9, 11, 3)))
-    x = rng.standard_normal((9, 11, 3))
-    y = rng.standard_normal(zero.shape)
-    assert gradcheck.adjoint(lambda x: forward(x) - zero, lambda y: wrong(y, x), x, y) > 1e-6
+def test_an_error_that_is_no_number_does_not_pass():
+    assert not Verdict("f", "g", np.nan, 1.0).passed
+    assert not Verdict("f", "g", np.inf, 1.0).passed
+    assert Verdict("f", "g", 1.0, 1.0).passed
 
 
 def test_ones_upstream_would_miss_what_a_random_one_finds(rng):
     """Why dy is random: with ones, a guided ReLU and a reversed dy pass."""
     x = rng.standard_normal((8, 12, 3))
-    for name in ("relu: guided, dy masked too", "average pool: dy reversed"):
-        forward, wrong = LAYER_MUTANTS[name]
-        ones = np.ones(forward(x).shape)
-        assert gradcheck.complex_step(forward, x, wrong(ones, x), rng, ones) < 1e-10
+    for name in ("relu: guided, dy masked too", "avg_pool: dy mirrored"):
+        wrong = MUTANTS[name].operation
+        ones = np.ones(wrong.forward(x).shape)
+        dx = wrong.backward(ones, x)
+        assert gradcheck.complex_step(wrong.forward, x, dx, rng, ones) < 1e-10
 
 
 def test_a_backward_that_modifies_its_argument_is_noticed(rng):
@@ -220,11 +121,140 @@ def test_steps_that_are_none(rng, h):
 def test_a_gradient_of_another_shape(rng):
     x = rng.standard_normal((9, 11))
     f = np.sum  # whose gradient is ones: of shape (1, 1) or (9, 11), the sums are the same
-    for check in (
+    for method in (
         lambda dx: gradcheck.complex_step(f, x, dx, rng),
         lambda dx: gradcheck.central_difference(f, x, dx, rng, 1e-3),
         lambda dx: gradcheck.taylor_rates(f, x, dx, x, 1e-3),
     ):
-        check(np.ones((9, 11)))
+        method(np.ones((9, 11)))
         with pytest.raises(ValueError, match=r"the gradient has shape \(1, 1\), x has \(9, 11\)"):
-            check(np.ones((1, 1)))
+            method(np.ones((1, 1)))
+
+
+def relu(x):
+    return x * (x.real > 0)
+
+
+MISTAKES = {  # backward -> what is said of it
+    "a factor": (lambda dy, x: 2 * dy * (x > 0), "it is 2 times what it should be"),
+    "the sign": (lambda dy, x: -dy * (x > 0), "the sign is wrong"),
+    "nothing": (lambda dy, x: 0 * x, "it is zero everywhere"),
+    "not finite": (lambda dy, x: np.where(x > 0, dy, np.nan), "numbers are not finite"),
+    "a shape": (lambda dy, x: dy[0], "dx has the shape (11, 3); it must have x's, (9, 11, 3)"),
+    "ones": (lambda dy, x: 1.0 * (x > 0), "dy is not used: it is as if dy were all ones"),
+    "guided": (lambda dy, x: np.maximum(dy, 0) * (x > 0), "where dy is negative it is lost"),
+    "abs": (lambda dy, x: abs(dy) * (x > 0), "the sign of dy is lost"),
+    "dy upside down": (lambda dy, x: dy[::-1] * (x > 0), "dy is used upside down"),
+    "dy mirrored": (lambda dy, x: dy[:, ::-1] * (x > 0), "dy is used mirrored"),
+    "upside down": (lambda dy, x: (dy * (x > 0))[::-1], "dx is upside down"),
+    "mirrored": (lambda dy, x: (dy * (x > 0))[:, ::-1], "dx is mirrored"),
+    "BGR": (lambda dy, x: (dy * (x > 0))[..., ::-1], "the last axis of dx is reversed"),
+    "no mask": (lambda dy, x: dy, "should be zero: a mask, or a winner, is missing"),
+    "too little": (lambda dy, x: dy * (x > 1), "are zero that should not be"),
+    "a row": (
+        lambda dy, x: dy * (x > 0) * (np.arange(9) < 8)[:, None, None],
+        "right but for the first or last place along axis 0",
+    ),
+    "a column": (
+        lambda dy, x: dy * (x > 0) * (np.arange(11) > 0)[:, None],
+        "right but for the first or last place along axis 1",
+    ),
+    "something else": (lambda dy, x: np.tanh(dy * (x > 0)), "numbers are wrong; at ["),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_named(name):
+    backward, said = MISTAKES[name]
+    assert said in diagnose(Operation("relu", relu, backward))
+
+
+def test_a_border_lost_all_around():
+    inside = np.zeros((9, 11, 1))
+    inside[1:-1, 1:-1] = 1
+    wrong = Operation("relu", relu, lambda dy, x: dy * (x > 0) * inside)
+    assert diagnose(wrong) == "it is right inside, and wrong at the border"
+
+
+def test_a_transposed_gradient_of_a_square():
+    wrong = Operation("square", lambda x: x * x, lambda dy, x: (2 * x * dy).T, (5, 5))
+    assert diagnose(wrong) == "dx is transposed"
+
+
+@pytest.mark.parametrize("argument", [0, 1])
+def test_arguments_that_are_written_to(argument):
+    def backward(*arguments):
+        arguments[argument][...] *= 2
+        return arguments[0]
+
+    wrong = Operation("relu", relu, backward)
+    assert diagnose(wrong).startswith("an argument is written to")
+    with pytest.raises(ValueError, match="read-only"):
+        list(check(wrong))
+
+
+@pytest.mark.parametrize("f", [np.linalg.norm, lambda x: np.sum(np.sqrt(x.astype(float) ** 2))])
+def test_without_complex_numbers_differences_serve(f):
+    """A norm takes absolute values, a cast drops the imaginary part: no complex step there."""
+    right = Operation("f", f, lambda dy, x: dy * numeric_gradient(f, x))
+    assert [verdict.how for verdict in check(right)] == ["central difference"]
+    assert all(verdict.passed for verdict in check(right))
+    assert diagnose(right) == ""
+
+
+def test_numeric_gradient(rng):
+    x, dy = rng.standard_normal((2, 4, 3))
+    np.testing.assert_allclose(numeric_gradient(lambda x: x**3, x, dy), 3 * x**2 * dy, rtol=1e-14)
+    np.testing.assert_allclose(numeric_gradient(np.linalg.norm, x), x / np.linalg.norm(x), 1e-8)
+
+
+def scaled_backward(dy, scale, shape):
+    assert shape == (9, 11, 3)
+    return dy * scale
+
+
+ADAPTED = {  # what people write: (function, of)
+    "dy and x": (lambda dy, x: dy * (x > 0), relu),
+    "dy and a cache": (layers.relu_backward, layers.relu_forward),
+    "a cache and the shape": (layers.max_pool_backward, layers.max_pool_forward),
+    "the shape": (layers.avg_pool_backward, layers.avg_pool_forward),
+    "an argument": (layers.conv_backward, layers.conv_forward),
+    "an argument by another order": (scaled_backward, lambda x, scale: x * scale),
+    "a loss with its gradient": (losses.total_variation, None),
+    "a loss, and a gradient of x": (lambda x: 3 * x**2, lambda x: np.sum(x**3)),
+    "a loss, and a gradient of x and more": (
+        lambda x, scale: 3 * scale * x**2,
+        lambda x, scale: np.sum(scale * x**3),
+    ),
+    "a loss, and a backward of dy": (lambda dy, x: dy * 3 * x**2, lambda x: np.sum(x**3)),
+}
+
+
+@pytest.mark.parametrize("name", ADAPTED)
+def test_anybodys_functions(name, rng):
+    function, of = ADAPTED[name]
+    arguments = {
+        "kernel": rng.standard_normal((3, 3, 3, 4)),
+        "bias": rng.standard_normal(4),
+        "scale": rng.standard_normal(3),
+    }
+    operation = adapt(function, of, arguments, (9, 11, 3))
+    verdicts = list(check(operation))
+    assert len(verdicts) == 2
+    assert all(verdict.passed for verdict in verdicts)
+    assert diagnose(operation) == ""
+
+
+def test_a_parameter_that_comes_from_nowhere():
+    with pytest.raises(ValueError, match="conv_forward takes 'kernel'; give its shape"):
+        diagnose(adapt(layers.conv_backward, layers.conv_forward, {}, (9, 11, 3)))
+    with pytest.raises(ValueError, match="relu_backward takes 'mask', which relu neither"):
+        diagnose(adapt(layers.relu_backward, relu, {}, (9, 11, 3)))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_objective_of_every_preset(preset):
+    settings = Settings.preset(preset)
+    verdicts = list(objective(preset, settings))
+    assert [verdict.how for verdict in verdicts] == ["complex step", "Taylor, from rate 2"]
+    assert all(verdict.passed for verdict in verdicts)

@@ -10,9 +10,9 @@ import sys
 import pytest
 from minimal_nst import PRESETS
 from minimal_nst.cli import build_parser
+from minimal_nst.mutants import MUTANTS
 
 from conftest import EXAMPLES, ROOT
-from test_gradcheck import LAYER_MUTANTS, LOSS_MUTANTS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
@@ -54,7 +54,7 @@ def test_presets_are_those_that_exist():
 
 
 def test_the_number_of_mutants():
-    assert f"{len(LAYER_MUTANTS) + len(LOSS_MUTANTS)} wrong gradients" in README
+    assert f"{len(MUTANTS)} wrong gradients" in README
 
 
 def test_the_python_runs(tmp_path):

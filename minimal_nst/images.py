@@ -125,8 +125,13 @@ def _fitted(
 
 
 def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Scale an (H, W, 3) uint8 picture to (height, width, 3) by Lanczos."""
-    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+    """Scale an (H, W, 3) picture to (height, width, 3) by Lanczos: uint8, or float, not clipped."""
+    if image.dtype == np.uint8:
+        return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+    channels = [Image.fromarray(channel) for channel in np.moveaxis(image.astype("float32"), -1, 0)]
+    return np.stack(
+        [np.array(c.resize((width, height), Image.Resampling.LANCZOS)) for c in channels], axis=-1
+    ).astype(image.dtype)
 
 
 def cover(image: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -65,6 +65,8 @@ class Minimum:
         The loss of each evaluation.
     iterations, evaluations : int
     stopped_because : str
+    asked : bool
+        Whether it was ended from outside: by `stop`, by the callback, or because its time is over.
     """
 
     x: np.ndarray
@@ -72,6 +74,7 @@ class Minimum:
     losses: list[float] = field(default_factory=list)
     iterations: int = 0
     stopped_because: str = ""
+    asked: bool = False
 
     @property
     def evaluations(self) -> int:
@@ -86,6 +89,14 @@ class Minimum:
 
 class _End(Exception):
     """Ends a minimisation; its text is the reason."""
+
+    asked = True
+
+
+class _LittleGained(_End):
+    """The tolerance's."""
+
+    asked = False
 
 
 class _Raised(Exception):
@@ -160,7 +171,7 @@ def minimize(
             raise _End("its time is over")
         before = min(best.losses[:-WINDOW], default=math.inf)
         if best.loss > (1 - tolerance) * before:
-            raise _End(
+            raise _LittleGained(
                 f"the loss fell by less than {tolerance:.2g} of itself in {WINDOW} evaluations"
             )
         loss, g = function(x)
@@ -189,7 +200,7 @@ def minimize(
     try:
         best.stopped_because = methods[method](evaluate, best.x, iterations, report, options)
     except _End as end:
-        best.stopped_because = str(end)
+        best.stopped_because, best.asked = str(end), end.asked
     except _Raised as carrier:
         error = carrier.error
         vars(error)["minimum"] = best

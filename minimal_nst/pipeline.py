@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,10 @@ from .backend import CPU
 from .coordinates import Spectrum
 from .errors import NotFinite, UsageError
 from .images import Picture
+from .memory import Shape
 from .objective import Objective
-from .optimize import Callback, Minimum, Stop, minimize
-from .settings import Settings
+from .optimize import Callback, Minimum, Progress, Stop, minimize
+from .settings import SMALLEST, Settings
 from .vgg import VGG19, deprocess, preprocess
 from .weights import load_weights
 
@@ -34,15 +35,24 @@ class Painting(Minimum):
     ----------
     device : str
         What computed it: 'cpu', 'cuda:0', ...
+    coarser : list of Painting
+        Those at the smaller scales, the first of them the first. Losses of different sizes do not
+        compare; those of this one are of the last scale that was reached.
     """
 
     device: str = "cpu"
+    coarser: list[Painting] = field(default_factory=list)
 
     @property
     def image(self) -> np.ndarray:
         """The best picture seen, clipped to 0..255: (H, W, 3) array of uint8, RGB."""
         image: np.ndarray = np.clip(np.round(deprocess(self.x)), 0, 255).astype(np.uint8)
         return image
+
+    @property
+    def lowered(self) -> bool:
+        """Whether any step, at any scale, has lowered the loss."""
+        return super().lowered or any(painting.lowered for painting in self.coarser)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what is not finite is told, not warned of
@@ -62,7 +72,8 @@ def stylize(
         Several styles share the weight equally.
     settings : Settings, optional
     callback : callable, optional
-        Takes a `Progress` after each iteration; if it returns True, the painting ends there.
+        Takes a `Progress` after each iteration, counted over all scales; if it returns True, the
+        painting ends there.
     stop : callable, optional
         Asked between evaluations; if it returns something true, the painting ends there. A
         `threading.Event().is_set` lets another thread or a signal handler end the work.
@@ -90,12 +101,10 @@ def stylize(
     settings = Settings() if settings is None else settings
     if not isinstance(settings, Settings):
         raise UsageError(f"settings are {settings!r}; pass a Settings, such as Settings(size=256)")
-    started = time.monotonic()
-    style_size = settings.style_size or settings.size
-    option = "style_size" if settings.style_size else "size"
+    deadline = time.monotonic() + (settings.max_seconds or math.inf)
     pictures = _pictures(style)
-    content_shape = images.measure(content, settings.size)
-    style_shapes = [images.measure(picture, style_size, option) for picture in pictures]
+    scales = list(_scales(settings))
+    shapes = [_measure(content, pictures, scale) for scale in scales]
     vgg = VGG19(
         load_weights(settings.weights),
         settings.pooling,
@@ -105,11 +114,98 @@ def stylize(
         settings.threads,
     )
     if vgg.backend is CPU and pictures:
-        memory.check(settings, content_shape, style_shapes, vgg.threads)
-    content_image = images.load(content, settings.size)
-    style_images = [images.load(picture, style_size, option) for picture in pictures]
-    start = initial_picture(content_image, settings)
-    objective = Objective(vgg, content_image, style_images, settings)
+        memory.check(settings, *shapes[-1], vgg.threads)
+    full = images.load(content, settings.size)
+    done: list[Painting] = []
+    try:
+        for scale in scales:
+            image = full if scale.size == settings.size else images.load(content, scale.size)
+            objective = Objective(vgg, image, _styles(pictures, scale), scale)
+            start = initial_picture(image, scale)
+            if done:
+                start = images.resize(done[-1].x, start.shape[1], start.shape[0])
+            report = _counting_on(callback, done, len(scales), settings.iterations)
+            seconds = deadline - time.monotonic()
+            done.append(_paint(objective, image, start, report, stop, seconds))
+            if done[-1].asked:
+                break
+    except BaseException as error:
+        if "painting" in vars(error):
+            done.append(vars(error)["painting"])
+        if done:
+            vars(error)["painting"] = _at_full_size(done, full)
+        raise
+    return _at_full_size(done, full)
+
+
+def _scales(settings: Settings) -> Iterator[Settings]:
+    """The settings of each scale, from the smallest: style pictures shrink as the painting does."""
+    for size in settings.sizes:
+        style_size = settings.style_size
+        if style_size:
+            style_size = max(SMALLEST, round(style_size * size / settings.size))
+        yield replace(settings, size=size, style_size=style_size, scales=None)
+
+
+def _style_size(settings: Settings) -> tuple[int, str]:
+    """The style pictures' size, and which option says so."""
+    if settings.style_size:
+        return settings.style_size, "style_size"
+    return settings.size, "size"
+
+
+def _measure(content: Picture, styles: list[Any], settings: Settings) -> tuple[Shape, list[Shape]]:
+    """Heights and widths that the pictures will have; what cannot be used is refused."""
+    content_shape = images.measure(content, settings.size)
+    return content_shape, [images.measure(style, *_style_size(settings)) for style in styles]
+
+
+def _styles(styles: list[Any], settings: Settings) -> list[np.ndarray]:
+    return [images.load(style, *_style_size(settings)) for style in styles]
+
+
+def _counting_on(
+    callback: Callback | None, done: list[Painting], scales: int, iterations: int
+) -> Callback | None:
+    """A callback that is told of the iterations at all scales, past and to come."""
+    if scales == 1 or not callable(callback):
+        return callback
+    before = sum(painting.iterations for painting in done)
+    after = iterations * (scales - len(done) - 1)
+    evaluations = sum(painting.evaluations for painting in done)
+
+    def counting(progress: Progress) -> object:
+        return callback(
+            Progress(
+                before + progress.iteration,
+                before + progress.iterations + after,
+                evaluations + progress.evaluations,
+                progress.loss,
+            )
+        )
+
+    return counting
+
+
+def _at_full_size(done: list[Painting], full: np.ndarray) -> Painting:
+    """The last painting, as large as the one that was asked for."""
+    *coarser, last = done
+    x = last.x
+    if x.shape != full.shape:
+        x = images.resize(x, full.shape[1], full.shape[0])
+    return replace(last, x=x, coarser=coarser)
+
+
+def _paint(
+    objective: Objective,
+    content: np.ndarray,
+    start: np.ndarray,
+    callback: Callback | None,
+    stop: Stop | None,
+    seconds: float,
+) -> Painting:
+    """Paint at one scale; whatever ends it is raised with the best picture in `painting`."""
+    settings, vgg = objective.settings, objective.vgg
     height, width, _ = start.shape
     space = Spectrum(height, width, settings.spectrum, settings.dtype)
 
@@ -131,15 +227,14 @@ def stylize(
                 callback,
                 stop,
                 settings.tolerance,
-                (settings.max_seconds or math.inf) - (time.monotonic() - started),
+                seconds,
             )
     except BaseException as error:
         best: Minimum = vars(error).get("minimum", Minimum(start))
         if best.losses:
             vars(error)["painting"] = painted(best)
         if isinstance(error, NotFinite):
-            hint = _remedy(objective, content_image, best.evaluations)
-            error.args = (f"{error}; {hint}",)
+            error.args = (f"{error}; {_remedy(objective, content, best.evaluations)}",)
         raise
     return painted(end)
 

@@ -14,10 +14,12 @@ import dataclasses
 import difflib
 import math
 import numbers
+import operator
 import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Self
 
 from .architecture import canonical, depth_of
@@ -29,6 +31,11 @@ SMALLEST = 16
 LARGEST = 2**16
 
 LayerWeights = tuple[tuple[str, float], ...]
+
+
+COARSEST = 192
+"""Longer side of the smallest scale that is chosen by itself: what the deepest layers see at once
+is as wide as most of the picture then."""
 
 
 def option(default: Any, text: str, **metadata: Any) -> Any:
@@ -81,6 +88,38 @@ def parse_layers(
     return tuple(weights.items())
 
 
+def parse_scales(value: Any) -> tuple[int, ...] | str | None:
+    """Read the sizes that are painted one after the other.
+
+    Parameters
+    ----------
+    value : str, iterable of int or None
+        '192,384', [192, 384] or 'auto'.
+
+    Returns
+    -------
+    tuple of int, 'auto' or None
+
+    Raises
+    ------
+    UsageError
+        For what is no size, or is not larger than the one before.
+    """
+    if value is None or value == "auto":
+        return value if value else None
+    try:
+        items = value.split(",") if isinstance(value, str) else [operator.index(n) for n in value]
+        scales = tuple(int(item) for item in items)
+    except (TypeError, ValueError):
+        raise UsageError(f"scales are {value!r}; write sizes such as 192,384, or auto") from None
+    if not scales or min(scales) < SMALLEST or any(a >= b for a, b in pairwise(scales)):
+        raise UsageError(
+            f"scales are {value!r}; each must be larger than the one before, the first at least "
+            f"{SMALLEST}"
+        )
+    return scales
+
+
 def _pair(item: Any) -> tuple[str, Any]:
     """'relu1_1:0.5', 'relu1_1' or ('relu1_1', 0.5) -> name and weight."""
     if isinstance(item, str):
@@ -108,7 +147,12 @@ class Settings:
     style_size: int | None = option(
         None, "longer side of the style pictures [as --size]", least=SMALLEST, most=LARGEST
     )
-    iterations: int = option(500, "steps of the optimiser", least=1, most=10**9)
+    scales: tuple[int, ...] | str | None = option(
+        None,
+        "smaller sizes to paint first, each the start of the next: 192,384 or auto (half of the "
+        "size, half of that, ... down to 192); the larger the painting, the more it gains [none]",
+    )
+    iterations: int = option(500, "steps of the optimiser, at each scale", least=1, most=10**9)
     tolerance: float = option(
         0.0,
         "end when the loss has fallen by less than this share over the last 20 evaluations",
@@ -188,14 +232,31 @@ class Settings:
             value = getattr(self, item.name)
             if item.name.endswith("_layers"):
                 value = parse_layers(value)
+            elif item.name == "scales":
+                value = parse_scales(value)
             elif wrong := problem(item, value):
                 raise UsageError(f"{item.name} is {value!r}; {wrong}")
             elif isinstance(value, numbers.Real) and item.type != "bool":
                 # a NumPy scalar would promote float32 arrays
                 value = int(value) if isinstance(value, numbers.Integral) else float(value)
             object.__setattr__(self, item.name, value)
+        if isinstance(self.scales, tuple) and max(self.scales) > self.size:
+            raise UsageError(
+                f"scales are {','.join(map(str, self.scales))}, size is {self.size}; none can be "
+                "larger than the size"
+            )
         if not (self.content_taps or self.style_taps):
             raise UsageError("all content and style weights are 0, so there is nothing to paint")
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The longer side at each scale, from the smallest to `size`."""
+        if isinstance(self.scales, tuple):
+            return *(scale for scale in self.scales if scale < self.size), self.size
+        sizes: tuple[int, ...] = (self.size,)
+        while self.scales == "auto" and sizes[0] >= 2 * COARSEST:
+            sizes = sizes[0] // 2, *sizes
+        return sizes
 
     @property
     def content_taps(self) -> dict[str, float]:

@@ -108,7 +108,7 @@ def test_every_setting_is_an_option_with_its_own_value(monkeypatch, out):
         "content_form": "paper", "style_form": "paper", "pooling": "avg", "init": "start.png",
         "noise_ratio": 0.5, "seed": 11, "weights": "w.h5", "conv": "winograd", "dtype": "float64",
         "device": "cpu", "threads": 3, "force": True, "spectrum": 1.5,
-        "tolerance": 0.01, "max_seconds": 99.0,
+        "tolerance": 0.01, "max_seconds": 99.0, "scales": (20, 40, 77),
     }  # fmt: skip
     assert set(given) == {field.name for field in dataclasses.fields(Settings)}
     seen = []

@@ -36,6 +36,7 @@ class Bar:
 
     def update(self, progress: Progress) -> None:
         """Take note of one more iteration: the callback of the optimiser."""
+        self.bar.total = progress.iterations  # a scale may have ended early
         self.bar.set_postfix_str(f"loss {progress.loss:.4g}", refresh=False)
         self.bar.update()
         now = time.monotonic()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FileError, RunError, UsageError
-from ..settings import PRESETS, Settings, parse_layers, problem
+from ..settings import PRESETS, Settings, parse_layers, parse_scales, problem
 from .endings import Endings
 from .output import NOTHING_PAINTED, PROGRAM, count, fail, say
 
@@ -94,6 +94,8 @@ def add_option(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -
         try:
             if field.name.endswith("_layers"):
                 return parse_layers(text)
+            if field.name == "scales":
+                return parse_scales(text)
             value = kind(text)
         except UsageError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
@@ -119,6 +121,8 @@ def add_option(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -
 
 def format_value(value: Any) -> str:
     """Write a field's value as its option takes it."""
+    if isinstance(value, tuple) and isinstance(value[0], int):
+        return ",".join(map(str, value))
     if isinstance(value, tuple):
         return ",".join(name if weight == 1 else f"{name}:{weight:g}" for name, weight in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -128,6 +132,8 @@ def run(args: argparse.Namespace) -> int:
     """Paint as the options say; return the exit code."""
     names = {field.name for field in dataclasses.fields(Settings)}
     changes = {name: value for name, value in vars(args).items() if name in names}
+    if "size" not in changes and changes.get("scales", "auto") != "auto":
+        changes["size"] = changes["scales"][-1]
     settings = Settings.preset(args.preset, **changes)
     for name in changes:
         if name in IDLE and IDLE[name][0](settings):
@@ -158,7 +164,7 @@ def paint(
     start = time.monotonic()
     with Endings(after) as endings:
         try:
-            with Bar(settings.iterations, quiet) as bar:
+            with Bar(settings.iterations * len(settings.sizes), quiet) as bar:
 
                 def callback(progress: Progress) -> None:
                     endings.painted = True
@@ -178,9 +184,15 @@ def paint(
             raise RunError(f"no step lowered the loss ({because}); {target} is not written")
         save_somewhere(painting.image, target)
         if not quiet:
+            scales = [*painting.coarser, painting]
+            iterations, evaluations = (
+                sum(getattr(scale, name) for scale in scales)
+                for name in ("iterations", "evaluations")
+            )
+            at = f" at {count(len(scales), 'scale')}" if len(scales) > 1 else ""
             say(
-                f"{target}: loss {painting.loss:.4g} after {count(painting.iterations, 'iteration')} "
-                f"({count(painting.evaluations, 'evaluation')}, {time.monotonic() - start:.0f} s, "
+                f"{target}: loss {painting.loss:.4g} after {count(iterations, 'iteration')}{at} "
+                f"({count(evaluations, 'evaluation')}, {time.monotonic() - start:.0f} s, "
                 f"{painting.device}); stopped because {painting.stopped_because}",
                 sys.stdout,
             )

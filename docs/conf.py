@@ -1,0 +1,39 @@
+"""Sphinx: the course, built offline; every cell is executed each time.
+
+python -m sphinx -n -W --keep-going -E docs docs/_build/html
+"""
+
+import os
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
+os.environ["PYTHONPATH"] = str(HERE.parent)  # the cells run the code that the pages show
+
+import minimal_nst
+
+project = "minimal_nst"
+author = "the authors of minimal_nst"
+release = minimal_nst.__version__
+extensions = ["code_of", "myst_nb", "sphinx_design", "sphinx_exercise"]
+exclude_patterns = ["_build"]
+
+html_theme = "sphinx_book_theme"
+html_title = "Neural style transfer, read as code"
+html_static_path = ["_static"]
+html_css_files = ["course.css"]
+html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
+html_copy_source = True
+
+mathjax_path = "mathjax/tex-svg.js"  # our own copy: the site needs no network
+myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath", "deflist"]
+math_number_all = False
+math_numfig = True
+numfig = True
+
+# "cache" would look at the page's text, not at the package that the page runs
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 180
+nb_execution_show_tb = True

@@ -16,7 +16,7 @@ import minimal_nst
 project = "minimal_nst"
 author = "the authors of minimal_nst"
 release = minimal_nst.__version__
-extensions = ["code_of", "myst_nb", "sphinx_design", "sphinx_exercise"]
+extensions = ["code_of", "myst_nb", "sphinx_design", "sphinx_exercise", "sphinx_togglebutton"]
 exclude_patterns = ["_build"]
 
 html_theme = "sphinx_book_theme"

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 from minimal_nst import layers
+from minimal_nst.gradcheck import adapt, check
 
 from conftest import ROOT
 
@@ -61,3 +62,9 @@ def test_solution_conv_in_bands(rows, rng):
     kernel, bias = rng.standard_normal((3, 3, 3, 4)), rng.standard_normal(4)
     y = solution("convolution", "conv-bands")["conv_in_bands"](x, kernel, bias, rows)
     np.testing.assert_allclose(y, layers.conv_forward(x, kernel, bias), rtol=0, atol=1e-13)
+
+
+def test_solution_covariance_loss(rng):
+    loss = solution("style", "style-covariance")["covariance_loss"]
+    arguments = {"A": rng.standard_normal((5, 5))}
+    assert all(verdict.passed for verdict in check(adapt(loss, None, arguments, (99, 5))))

@@ -149,7 +149,7 @@ def table(verdicts: Iterable[Verdict]) -> int:
     """Print a row for each as it comes; return how many did not pass."""
     bad = 0
     for verdict in verdicts:
-        say(str(verdict), sys.stdout)
+        say(verdict.row(46), sys.stdout)
         bad += not verdict.passed
     return bad
 

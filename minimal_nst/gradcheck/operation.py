@@ -84,9 +84,14 @@ class Verdict:
         """Whether the error is within the tolerance. One that is not a number is not."""
         return bool(self.error <= self.tolerance)
 
-    def __str__(self) -> str:
+    def row(self, width: int = 20) -> str:
+        """A line of a table whose first column is that wide."""
         verdict = "ok" if self.passed else "WRONG"
-        return f"{self.what:46} {self.how:20} {self.error:8.1e} {self.tolerance:8.0e}  {verdict}"
+        numbers = f"{self.error:8.1e} {self.tolerance:8.0e}"
+        return f"{self.what:{width}} {self.how:20} {numbers}  {verdict}"
+
+    def __str__(self) -> str:
+        return self.row()
 
 
 def check(operation: Operation, rng: np.random.Generator | None = None) -> Iterator[Verdict]:

@@ -7,7 +7,8 @@ in turn, so that B y = s:
 .. math:: B \leftarrow (I - \rho s y^T) B (I - \rho y s^T) + \rho s s^T, \qquad \rho = 1/\langle s, y\rangle
 
 B is never written down: `direction` applies the corrections to a gradient, from the youngest to the
-oldest and back again. How far to go along the direction, `line_search` finds out.
+oldest and back again. How far to go along the direction, `line_search` finds out. In the place of
+the identity, to which the corrections are added, may stand a `Metric` that knows better.
 
 Arrays may be NumPy's or CuPy's. The pairs are kept in the gradient's dtype, which is the network's;
 inner products are summed in float64.
@@ -32,9 +33,9 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from .backend import Array
+from .backend import Array, array_module
 
 Function = Callable[[Array], tuple[float, Array]]
 
@@ -59,12 +60,38 @@ class Pair:
     rho: float
 
 
-def dot(a: Array, b: Array) -> float:
-    """Inner product of two arrays of one shape, summed in float64."""
-    return float((a * b).sum(dtype="float64"))
+class Metric(Protocol):
+    """What B begins as: symmetric, positive, and such that <y, B y> = <s, y> for the last pair."""
+
+    def learn(self, s: Array, y: Array) -> None:
+        """Take note of a step and the change of the gradient along it."""
+
+    def apply(self, q: Array) -> Array:
+        """Return the metric times q, in a new array."""
 
 
-def direction(g: Array, pairs: Iterable[Pair]) -> Array:
+class Scaled:
+    """A multiple of the identity: Nocedal & Wright (2006), equation 7.20."""
+
+    def __init__(self) -> None:
+        self._scale = 1.0
+
+    def learn(self, s: Array, y: Array) -> None:
+        """Set the multiple."""
+        self._scale = dot(s, y) / dot(y, y)
+
+    def apply(self, q: Array) -> Array:
+        """Return it times q."""
+        return self._scale * q
+
+
+def dot(a: Array, b: Array, scratch: Array = None) -> float:
+    """Inner product of two arrays of one shape, summed in float64; `scratch` may be overwritten."""
+    product = a * b if scratch is None else array_module(a).multiply(a, b, out=scratch)
+    return float(product.sum(dtype="float64"))
+
+
+def direction(g: Array, pairs: Iterable[Pair], metric: Metric) -> Array:
     """Return -B g, the way down that the pairs suggest.
 
     Parameters
@@ -72,7 +99,9 @@ def direction(g: Array, pairs: Iterable[Pair]) -> Array:
     g : array
         The gradient.
     pairs : iterable of Pair
-        From the oldest to the youngest; without any, the way is -g.
+        From the oldest to the youngest.
+    metric : Metric
+        What their corrections are added to.
 
     Returns
     -------
@@ -83,15 +112,16 @@ def direction(g: Array, pairs: Iterable[Pair]) -> Array:
     ----------
     Nocedal & Wright (2006), algorithm 7.4.
     """
+    xp = array_module(g)
     pairs = list(pairs)
     q, alphas = -g, []
+    scratch = xp.empty_like(g)  # fresh memory for every product would take as long as the sums
     for pair in reversed(pairs):
-        alphas.append(pair.rho * dot(pair.s, q))
-        q = q - alphas[-1] * pair.y
-    if pairs:
-        q = q / (pairs[-1].rho * dot(pairs[-1].y, pairs[-1].y))  # eq. 7.20
+        alphas.append(pair.rho * dot(pair.s, q, scratch))
+        q -= xp.multiply(pair.y, alphas[-1], out=scratch)
+    q = metric.apply(q)
     for pair, alpha in zip(pairs, reversed(alphas), strict=True):
-        q = q + (alpha - pair.rho * dot(pair.y, q)) * pair.s
+        q += xp.multiply(pair.s, alpha - pair.rho * dot(pair.y, q, scratch), out=scratch)
     return q
 
 
@@ -167,6 +197,7 @@ def lbfgs(
     report: Callable[[float], Any],
     history: int,
     first_step: float = 1.0,
+    metric: Metric | None = None,
 ) -> str:
     """Minimise by L-BFGS.
 
@@ -183,6 +214,8 @@ def lbfgs(
         How many pairs are remembered.
     first_step : float
         Length of the very first trial, in the units of x (root mean square).
+    metric : Metric, optional
+        What the inverse Hessian begins as; by default a multiple of the identity.
 
     Returns
     -------
@@ -190,11 +223,12 @@ def lbfgs(
         Why it ended early; '' if all iterations are done.
     """
     pairs: deque[Pair] = deque(maxlen=history)
+    metric = metric or Scaled()
     loss, g = evaluate(x)
     for _ in range(iterations):
         if dot(g, g) == 0:
             return MINIMUM
-        d = direction(g, pairs)
+        d = direction(g, pairs, metric)
         if not pairs:
             d = d * (first_step * math.sqrt(g.size / dot(g, g)))
         start = Trial(0.0, loss, dot(g, d), x, g)
@@ -213,6 +247,7 @@ def lbfgs(
         s, y = (found.t * d).astype(g.dtype), found.g - g
         if (curvature := dot(s, y)) > 0:
             pairs.append(Pair(s, y, 1 / curvature))
+            metric.learn(s, y)
         x, loss, g = found.x, found.loss, found.g
         report(loss)
     return ""

@@ -16,12 +16,13 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize as scipy_minimize
 
 from .errors import NotFinite, UsageError
-from .lbfgs import MINIMUM, NO_LOWER, lbfgs
+from .lbfgs import MINIMUM, NO_LOWER, Metric, lbfgs
 
 Function = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
@@ -118,6 +119,7 @@ def minimize(
     tolerance: float = 0.0,
     max_seconds: float = math.inf,
     history: int = HISTORY,
+    metric: Metric | None = None,
 ) -> Minimum:
     """Minimise a function of an array.
 
@@ -143,6 +145,8 @@ def minimize(
         Ends it before the first evaluation that would begin later than this.
     history : int
         L-BFGS' pairs.
+    metric : Metric, optional
+        What our L-BFGS' inverse Hessian begins as; nobody else takes one.
 
     Returns
     -------
@@ -196,7 +200,7 @@ def minimize(
             raise _End("the callback asked for it")
 
     deadline = time.monotonic() + max_seconds
-    options = {"learning_rate": learning_rate, "history": history}
+    options = {"learning_rate": learning_rate, "history": history, "metric": metric}
     try:
         best.stopped_because = methods[method](evaluate, best.x, iterations, report, options)
     except _End as end:
@@ -216,7 +220,7 @@ def _lbfgs(
     x0: np.ndarray,
     iterations: int,
     report: Callable[[float], None],
-    options: dict[str, float],
+    options: dict[str, Any],
 ) -> str:
     """Limited-memory BFGS by SciPy, without bounds and without tolerances.
 
@@ -261,10 +265,12 @@ def _own_lbfgs(
     x0: np.ndarray,
     iterations: int,
     report: Callable[[float], None],
-    options: dict[str, float],
+    options: dict[str, Any],
 ) -> str:
     """L-BFGS by hand, which needs no copies in float64."""
-    return lbfgs(evaluate, x0, iterations, report, int(options["history"])) or _done(iterations)
+    history, metric = options["history"], options["metric"]
+    end = lbfgs(evaluate, x0, iterations, report, history, metric=metric)
+    return end or _done(iterations)
 
 
 def _adam(
@@ -272,7 +278,7 @@ def _adam(
     x0: np.ndarray,
     iterations: int,
     report: Callable[[float], None],
-    options: dict[str, float],
+    options: dict[str, Any],
     beta1: float = 0.9,
     beta2: float = 0.999,
     epsilon: float = 1e-8,

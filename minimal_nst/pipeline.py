@@ -13,7 +13,7 @@ import scipy.fft
 
 from . import images, memory
 from .backend import CPU
-from .coordinates import Spectrum
+from .coordinates import Bands, Spectrum
 from .errors import NotFinite, UsageError
 from .images import Picture
 from .memory import Shape
@@ -228,6 +228,7 @@ def _paint(
                 stop,
                 settings.tolerance,
                 seconds,
+                metric=Bands(height, width) if settings.spectrum else None,
             )
     except BaseException as error:
         best: Minimum = vars(error).get("minimum", Minimum(start))

@@ -15,7 +15,17 @@ import numpy as np
 from minimal_nst.backend import Backend
 from scipy import fft
 
-FUNCTIONS = ("zeros", "empty", "zeros_like", "where", "exp")
+FUNCTIONS = (
+    "zeros",
+    "empty",
+    "zeros_like",
+    "where",
+    "exp",
+    "bincount",
+    "multiply",
+    "empty_like",
+    "einsum",
+)
 
 
 class StrictArray:
@@ -53,8 +63,14 @@ class StrictArray:
     def reshape(self, *shape: Any) -> StrictArray:
         return StrictArray(self._host.reshape(*shape))
 
+    def ravel(self) -> StrictArray:
+        return StrictArray(self._host.ravel())
+
     def sum(self, dtype: Any = None) -> StrictArray:
         return StrictArray(np.asarray(self._host.sum(dtype=dtype)))
+
+    def max(self) -> StrictArray:
+        return StrictArray(np.asarray(self._host.max()))
 
     def astype(self, dtype: Any) -> StrictArray:
         return StrictArray(self._host.astype(dtype))
@@ -88,7 +104,7 @@ def _reflected(name: str) -> Any:
     return lambda self, other: StrictArray(function(_inner(other), self._host))
 
 
-for _name in ("add", "sub", "mul", "truediv", "matmul", "gt", "lt", "eq", "neg"):
+for _name in ("add", "sub", "mul", "truediv", "matmul", "gt", "lt", "eq", "neg", "pow"):
     setattr(StrictArray, f"__{_name}__", _operator(f"__{_name}__"))
 for _name in ("add", "sub", "mul", "truediv"):
     setattr(StrictArray, f"__r{_name}__", _reflected(f"__{_name}__"))
@@ -100,7 +116,9 @@ def _function(name: str) -> Any:
     function = getattr(np, name)
 
     def wrapped(*args: Any, **kwargs: Any) -> StrictArray:
-        return StrictArray(function(*[_inner(arg) for arg in args], **kwargs))
+        named = {name: _inner(value) for name, value in kwargs.items()}
+        result = function(*[_inner(arg) for arg in args], **named)
+        return kwargs.get("out", StrictArray(result))
 
     return wrapped
 

@@ -6,7 +6,7 @@ import minimal_nst as nst
 import numpy as np
 import pytest
 from minimal_nst import gradcheck
-from minimal_nst.coordinates import Spectrum, frequencies
+from minimal_nst.coordinates import Bands, Spectrum, frequencies
 from scipy import fft
 
 import strict
@@ -129,3 +129,69 @@ def test_same_on_a_device(space, rng):
     for name in ("forward", "adjoint"):
         result = strict.BACKEND.download(getattr(there, name)(device))
         assert (result == getattr(space, name)(x)).all()
+
+
+def waves(x):
+    return fft.dctn(x, axes=(0, 1), norm="ortho")
+
+
+def anisotropic(exponent, height=24, width=36):
+    """A quadratic whose curvature is f^exponent: x -> (loss, gradient)."""
+    curvature = frequencies(height, width)[..., None] ** exponent
+
+    def function(x):
+        g = fft.idctn(curvature * waves(x), axes=(0, 1), norm="ortho")
+        return float((g * x).sum()) / 2, g
+
+    return function
+
+
+def test_bands_are_symmetric_positive_and_meet_the_last_pair(rng):
+    bands = Bands(H, W)
+    q, r = rng.standard_normal((2, H, W, 3))
+    assert (bands.apply(q) == q).all()
+    for _ in range(5):
+        s = rng.standard_normal((H, W, 3))
+        y = anisotropic(1.5, H, W)(s)[1]
+        bands.learn(s, y)
+    assert gradcheck.adjoint(bands.apply, bands.apply, q, r) < 1e-15
+    assert (q * bands.apply(q)).sum() > 0
+    assert (y * bands.apply(y)).sum() == pytest.approx((s * y).sum(), rel=1e-12)
+
+
+def test_bands_find_a_power_of_the_frequency(rng):
+    """Of a curvature of f^1.5 the inverse, within what half an octave leaves open."""
+    bands = Bands(24, 36)
+    for _ in range(3):
+        s = rng.standard_normal((24, 36, 3))
+        bands.learn(s, anisotropic(1.5)(s)[1])
+    q = rng.standard_normal((24, 36, 3))
+    f = frequencies(24, 36)[..., None]
+    ratio = waves(bands.apply(q)) / (f**-1.5 * waves(q))
+    assert ratio.max() / ratio.min() < 2 ** (1.5 / Bands.PER_OCTAVE) * 1.5
+
+
+def test_bands_that_were_not_moved_say_nothing(rng):
+    bands = Bands(H, W)
+    s = np.ones((H, W, 3))  # one wave of all
+    bands.learn(s, 2 * s)
+    assert np.isfinite(bands.apply(rng.standard_normal((H, W, 3)))).all()
+
+
+@pytest.mark.parametrize("exponent", [2.0, 3.0])
+def test_bands_walk_faster(rng, exponent):
+    from minimal_nst.optimize import minimize
+
+    function, x = anisotropic(exponent), rng.standard_normal((24, 36, 3))
+    plain = minimize(function, x, "own-lbfgs", 25)
+    banded = minimize(function, x, "own-lbfgs", 25, metric=Bands(24, 36))
+    assert banded.loss < 0.1 * plain.loss
+
+
+def test_bands_on_a_device(rng):
+    there, here = Bands(H, W, strict.BACKEND), Bands(H, W)
+    s, y, q = rng.standard_normal((3, H, W, 3))
+    put = lambda x: strict.BACKEND.upload(x, "float64")
+    here.learn(s, y)
+    there.learn(put(s), put(y))
+    assert (strict.BACKEND.download(there.apply(put(q))) == here.apply(q)).all()

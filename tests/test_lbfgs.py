@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from minimal_nst import lbfgs
 from minimal_nst.errors import RunError
-from minimal_nst.lbfgs import CURVATURE, DECREASE, Pair, Trial, direction, dot, line_search
+from minimal_nst.lbfgs import CURVATURE, DECREASE, Pair, Scaled, Trial, direction, dot, line_search
 from minimal_nst.optimize import minimize
 
 import strict
@@ -31,11 +31,50 @@ def inverse_hessian(pairs, n=7):
     return B
 
 
+def scaled(pairs):
+    metric = Scaled()
+    metric.learn(pairs[-1].s, pairs[-1].y)
+    return metric
+
+
 def test_two_loops_are_the_matrix(rng):
     pairs, g = pairs_of(rng), rng.standard_normal(7)
-    np.testing.assert_allclose(direction(g, pairs), -inverse_hessian(pairs) @ g, rtol=1e-10)
-    np.testing.assert_allclose(direction(pairs[-1].y, pairs), -pairs[-1].s, rtol=1e-10)
-    assert (direction(g, []) == -g).all()
+    metric = scaled(pairs)
+    np.testing.assert_allclose(direction(g, pairs, metric), -inverse_hessian(pairs) @ g, rtol=1e-10)
+    np.testing.assert_allclose(direction(pairs[-1].y, pairs, metric), -pairs[-1].s, rtol=1e-10)
+    assert (direction(g, [], Scaled()) == -g).all()
+
+
+def test_the_arguments_of_the_two_loops_are_not_modified(rng):
+    pairs, g = pairs_of(rng), rng.standard_normal(7)
+    for array in (g, *(pair.s for pair in pairs), *(pair.y for pair in pairs)):
+        array.flags.writeable = False
+    direction(g, pairs, scaled(pairs))
+
+
+class Diagonal:
+    """A metric that knows the Hessian's diagonal."""
+
+    def __init__(self, diagonal):
+        self.diagonal = diagonal
+        self.learnt = 0
+
+    def learn(self, s, y):
+        self.learnt += 1
+
+    def apply(self, q):
+        return q / self.diagonal
+
+
+def test_a_metric_that_knows_the_hessian_needs_one_step(rng):
+    scale = np.logspace(0, 5, 40)
+    function = lambda x: (float((scale * x * x).sum()) / 2, scale * x)
+    x = rng.standard_normal(40)
+    plain = minimize(function, x, "own-lbfgs", 20, history=3)
+    knows = Diagonal(scale)
+    known = minimize(function, x, "own-lbfgs", 20, history=3, metric=knows)
+    assert known.loss < 1e-12 * plain.loss
+    assert 0 < knows.learnt <= known.iterations
 
 
 def test_loops_in_the_wrong_order_are_rejected(rng):
@@ -43,7 +82,9 @@ def test_loops_in_the_wrong_order_are_rejected(rng):
     expected = -inverse_hessian(pairs) @ g
     doubled = [Pair(pair.s, pair.y, 2 * pair.rho) for pair in pairs]
     for wrong in (pairs[::-1], pairs[1:], doubled):
-        assert np.linalg.norm(direction(g, wrong) - expected) > 1e-3 * np.linalg.norm(expected)
+        assert np.linalg.norm(
+            direction(g, wrong, scaled(pairs)) - expected
+        ) > 1e-3 * np.linalg.norm(expected)
 
 
 FUNCTIONS = {  # phi and its slope at t; the first slope is negative
@@ -141,7 +182,7 @@ def test_first_step_and_dtypes():
     assert np.sqrt(np.mean((seen[1] - seen[0]) ** 2)) == pytest.approx(1, rel=1e-6)
     g = np.ones(4, "float32")
     pair = Pair(g, 2 * g, 1 / dot(g, 2 * g))
-    assert direction(g, [pair]).dtype == np.float32
+    assert direction(g, [pair], scaled([pair])).dtype == np.float32
 
 
 def test_inner_products_are_summed_in_float64():
@@ -154,8 +195,9 @@ def test_same_on_a_device(rng):
     """Nothing but what CuPy's arrays can do, to the same numbers."""
     pairs, g = pairs_of(rng), rng.standard_normal(7)
     up = lambda x: strict.BACKEND.upload(x, "float64")
-    there = direction(up(g), [Pair(up(p.s), up(p.y), p.rho) for p in pairs])
-    np.testing.assert_allclose(strict.BACKEND.download(there), direction(g, pairs), rtol=1e-13)
+    there = [Pair(up(p.s), up(p.y), p.rho) for p in pairs]
+    d = strict.BACKEND.download(direction(up(g), there, scaled(there)))
+    np.testing.assert_allclose(d, direction(g, pairs, scaled(pairs)), rtol=1e-13)
     losses = []
     for send in (lambda x: x, up):
         seen = []

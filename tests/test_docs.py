@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 from minimal_nst import layers
-from minimal_nst.gradcheck import adapt, check
+from minimal_nst.gradcheck import Operation, adapt, check
 
 from conftest import ROOT
 
@@ -68,3 +68,10 @@ def test_solution_covariance_loss(rng):
     loss = solution("style", "style-covariance")["covariance_loss"]
     arguments = {"A": rng.standard_normal((5, 5))}
     assert all(verdict.passed for verdict in check(adapt(loss, None, arguments, (99, 5))))
+
+
+def test_solution_length(rng):
+    length = solution("gradients", "gradients-norm")["length"]
+    gradient = lambda dy, x: dy * x / length(x)
+    assert next(check(Operation("length", length, gradient))).how == "complex step"
+    assert all(verdict.passed for verdict in check(Operation("length", length, gradient)))

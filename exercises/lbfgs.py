@@ -1,0 +1,245 @@
+# Fill in the functions that raise NotImplementedError; what they do is in their docstrings, and in the
+# chapter of the course. Then, in the folder above:  python -m minimal_nst exercises check FOLDER
+r"""L-BFGS by hand: Newton's method with an inverse Hessian that is made of the last few steps.
+
+Each step s and the change y of the gradient along it say what the Hessian does to s: H s = y. The
+estimate B of the inverse Hessian begins as a multiple of the identity and is corrected by each pair
+in turn, so that B y = s:
+
+.. math:: B \leftarrow (I - \rho s y^T) B (I - \rho y s^T) + \rho s s^T, \qquad \rho = 1/\langle s, y\rangle
+
+B is never written down: `direction` applies the corrections to a gradient, from the youngest to the
+oldest and back again. How far to go along the direction, `line_search` finds out. In the place of
+the identity, to which the corrections are added, may stand a `Metric` that knows better.
+
+Arrays may be NumPy's or CuPy's. The pairs are kept in the gradient's dtype, which is the network's;
+inner products are summed in float64.
+
+Glossary::
+
+    x, g    a point and the gradient there
+    d       the direction in which the next step is taken
+    t       how far, in units of d
+    phi     the loss along d, as a function of t; phi' its slope, <g, d>
+    s, y    a step and the change of the gradient along it
+
+References
+----------
+Nocedal & Wright (2006), "Numerical Optimization": algorithms 7.4 (two loops), 3.5 and 3.6 (line
+search), equations 7.20 (scaling) and 3.59 (cubic interpolation).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from minimal_nst.backend import Array, array_module
+
+Function = Callable[[Array], tuple[float, Array]]
+
+DECREASE, CURVATURE = 1e-4, 0.9
+"""The strong Wolfe conditions: how much of the first slope's promise a step must keep, and how much
+of the slope may be left."""
+
+TRIALS = 20
+"""Evaluations after which a line search gives up."""
+
+MINIMUM = "a minimum is reached: no step lowers the loss"
+NO_LOWER = "the line search finds no lower loss (the precision of the network is reached)"
+"""Why it may end before its iterations are done."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A step, the change of the gradient along it, and 1 / <s, y>."""
+
+    s: Array
+    y: Array
+    rho: float
+
+
+class Metric(Protocol):
+    """What B begins as: symmetric, positive, and such that <y, B y> = <s, y> for the last pair."""
+
+    def learn(self, s: Array, y: Array) -> None:
+        """Take note of a step and the change of the gradient along it."""
+
+    def apply(self, q: Array) -> Array:
+        """Return the metric times q, in a new array."""
+
+
+class Scaled:
+    """A multiple of the identity: Nocedal & Wright (2006), equation 7.20."""
+
+    def __init__(self) -> None:
+        self._scale = 1.0
+
+    def learn(self, s: Array, y: Array) -> None:
+        """Set the multiple."""
+        self._scale = dot(s, y) / dot(y, y)
+
+    def apply(self, q: Array) -> Array:
+        """Return it times q."""
+        return self._scale * q
+
+
+def dot(a: Array, b: Array, scratch: Array = None) -> float:
+    """Inner product of two arrays of one shape, summed in float64; `scratch` may be overwritten."""
+    product = a * b if scratch is None else array_module(a).multiply(a, b, out=scratch)
+    return float(product.sum(dtype="float64"))
+
+
+def direction(g: Array, pairs: Iterable[Pair], metric: Metric) -> Array:
+    """Return -B g, the way down that the pairs suggest.
+
+    Parameters
+    ----------
+    g : array
+        The gradient.
+    pairs : iterable of Pair
+        From the oldest to the youngest.
+    metric : Metric
+        What their corrections are added to.
+
+    Returns
+    -------
+    array
+        Of g's shape and dtype.
+
+    References
+    ----------
+    Nocedal & Wright (2006), algorithm 7.4.
+    """
+    raise NotImplementedError("exercise: direction, chapter 11")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is known at one place of a line: t, phi(t), phi'(t), and the point and gradient there."""
+
+    t: float
+    loss: float
+    slope: float
+    x: Array = None
+    g: Array = None
+
+
+def line_search(phi: Callable[[float], Trial], start: Trial, t: float) -> Trial:
+    """Find a step for which the strong Wolfe conditions hold.
+
+    Parameters
+    ----------
+    phi : callable
+        Evaluates a t.
+    start : Trial
+        At t = 0; its slope is negative.
+    t : float
+        To try first.
+
+    Returns
+    -------
+    Trial
+        One that fulfils the conditions; after `TRIALS` evaluations the lowest, perhaps the start.
+
+    References
+    ----------
+    Nocedal & Wright (2006), algorithms 3.5 and 3.6.
+    """
+    lower = best = start  # the lowest so far of the interval that is searched
+    upper: Trial | None = None  # its other end, once there is one
+    for _ in range(TRIALS):
+        trial = phi(t)
+        best = min(best, trial, key=lambda trial: trial.loss)
+        too_high = trial.loss > start.loss + DECREASE * trial.t * start.slope
+        if too_high or trial.loss >= lower.loss:
+            upper = trial
+        elif abs(trial.slope) <= -CURVATURE * start.slope:
+            return trial
+        else:
+            ahead = upper.t - lower.t if upper else 1.0
+            if trial.slope * ahead >= 0:  # it rises towards the other end: the minimum is behind
+                upper = lower
+            lower = trial
+        t = 4 * t if upper is None else _between(lower, upper)
+    return best
+
+
+def _between(a: Trial, b: Trial) -> float:
+    """The minimum of the cubic through two places and slopes, but not close to either (eq. 3.59)."""
+    d1 = a.slope + b.slope - 3 * (a.loss - b.loss) / (a.t - b.t)
+    square = d1 * d1 - a.slope * b.slope
+    middle = (a.t + b.t) / 2
+    if not 0 <= square < math.inf:
+        return middle
+    d2 = math.copysign(math.sqrt(square), b.t - a.t)
+    denominator = b.slope - a.slope + 2 * d2
+    t = b.t - (b.t - a.t) * (b.slope + d2 - d1) / denominator if denominator else middle
+    margin = 0.1 * abs(b.t - a.t)
+    return min(max(t, min(a.t, b.t) + margin), max(a.t, b.t) - margin)
+
+
+def lbfgs(
+    evaluate: Function,
+    x: Array,
+    iterations: int,
+    report: Callable[[float], Any],
+    history: int,
+    first_step: float = 1.0,
+    metric: Metric | None = None,
+) -> str:
+    """Minimise by L-BFGS.
+
+    Parameters
+    ----------
+    evaluate : callable
+        x -> (loss, gradient); raises what ends the work.
+    x : array
+        Where to start; not modified.
+    iterations : int
+    report : callable
+        Is told the loss after each iteration.
+    history : int
+        How many pairs are remembered.
+    first_step : float
+        Length of the very first trial, in the units of x (root mean square).
+    metric : Metric, optional
+        What the inverse Hessian begins as; by default a multiple of the identity.
+
+    Returns
+    -------
+    str
+        Why it ended early; '' if all iterations are done.
+    """
+    pairs: deque[Pair] = deque(maxlen=history)
+    metric = metric or Scaled()
+    loss, g = evaluate(x)
+    for _ in range(iterations):
+        if dot(g, g) == 0:
+            return MINIMUM
+        d = direction(g, pairs, metric)
+        if not pairs:
+            d = d * (first_step * math.sqrt(g.size / dot(g, g)))
+        start = Trial(0.0, loss, dot(g, d), x, g)
+
+        def phi(t: float, x: Array = x, d: Array = d) -> Trial:
+            there = x + t * d
+            loss, g = evaluate(there)
+            return Trial(t, loss, dot(g, d), there, g)
+
+        found = line_search(phi, start, 1.0) if start.slope < 0 else start
+        if found is start:
+            if not pairs:
+                return NO_LOWER
+            pairs.clear()  # what they remember may be wrong here
+            continue
+        s, y = (found.t * d).astype(g.dtype), found.g - g
+        if (curvature := dot(s, y)) > 0:
+            pairs.append(Pair(s, y, 1 / curvature))
+            metric.learn(s, y)
+        x, loss, g = found.x, found.loss, found.g
+        report(loss)
+    return ""

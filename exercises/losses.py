@@ -1,0 +1,143 @@
+# Fill in the functions that raise NotImplementedError; what they do is in their docstrings, and in the
+# chapter of the course. Then, in the folder above:  python -m minimal_nst exercises check FOLDER
+r"""The three losses, each returned together with its exact gradient.
+
+Glossary::
+
+    H, W    height and width of a picture or a feature map
+    M, N    positions (H*W) and channels of a layer, the paper's M_l and N_l
+    F       (M, N) features of the generated picture, one row per position
+    P       (M, N) features of the content picture
+    G, A    (N, N) Gram matrices of the generated and of the style picture
+    dF      dL/dF, of the shape of F
+
+Each loss takes the weight that it has in the objective, so that scaling costs nothing, and
+`style_loss` takes the functions by which matrices are multiplied, so that they can be faster ones.
+Losses are summed in float64 (or complex128) whatever the features' dtype, and are Python numbers.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from minimal_nst.backend import Array, array_module
+
+Product = Callable[[Array, Array], Array]
+
+
+def content_loss(F: Array, P: Array, weight: float = 1.0) -> tuple[Any, Array]:
+    r"""Half the squared distance between two feature maps, and its gradient.
+
+    .. math:: E = \tfrac12 \sum_{ij} (F_{ij} - P_{ij})^2, \qquad
+              \frac{\partial E}{\partial F} = F - P
+
+    Parameters
+    ----------
+    F : (M, N) array
+        Features of the generated picture.
+    P : (M, N) array
+        Features of the content picture.
+    weight : float
+        Factor of both results.
+
+    Returns
+    -------
+    loss : float
+    dF : (M, N) array
+
+    References
+    ----------
+    Gatys et al. (2016), eqs. 1 and 2.
+    """
+    raise NotImplementedError("exercise: content_loss, chapter 6")
+
+
+def gram_matrix(F: Array, contract: Product = operator.matmul) -> Array:
+    r"""Correlations between the channels, summed over all positions.
+
+    .. math:: G_{ij} = \sum_m F_{mi} F_{mj}
+
+    Parameters
+    ----------
+    F : (M, N) array
+        Features, one row per position.
+    contract : callable
+        Multiplies two matrices.
+
+    Returns
+    -------
+    (N, N) array
+
+    References
+    ----------
+    Gatys et al. (2016), eq. 3.
+    """
+    raise NotImplementedError("exercise: gram_matrix, chapter 7")
+
+
+def style_loss(
+    F: Array,
+    A: Array,
+    weight: float = 1.0,
+    contract: Product = operator.matmul,
+    transform: Product = operator.matmul,
+) -> tuple[Any, Array]:
+    r"""Squared distance between two Gram matrices, and its gradient.
+
+    .. math:: E = \frac{1}{4 N^2 M^2} \sum_{ij} (G_{ij} - A_{ij})^2, \qquad
+              \frac{\partial E}{\partial F} = \frac{1}{N^2 M^2} F (G - A)
+
+    Parameters
+    ----------
+    F : (M, N) array
+        Features of the generated picture, one row per position.
+    A : (N, N) array
+        Gram matrix of the style picture at the same layer. It is symmetric. Where the style
+        picture has another number of positions M', A is its Gram matrix times M / M'.
+    weight : float
+        Factor of both results.
+    contract, transform : callable
+        Multiply two matrices: the one for G, the other for dF.
+
+    Returns
+    -------
+    loss : float
+    dF : (M, N) array
+
+    References
+    ----------
+    Gatys et al. (2016), eqs. 4 and 6.
+    """
+    raise NotImplementedError("exercise: style_loss, chapter 7")
+
+
+def total_variation(x: Array, weight: float = 1.0) -> tuple[Any, Array]:
+    r"""Squared differences between neighbouring pixels, and their gradient.
+
+    .. math:: E = \sum_{hwc} (x_{h+1,w,c} - x_{hwc})^2 + (x_{h,w+1,c} - x_{hwc})^2
+
+    Parameters
+    ----------
+    x : (H, W, C) array
+        The picture.
+    weight : float
+        Factor of both results.
+
+    Returns
+    -------
+    loss : float
+    dx : (H, W, C) array
+
+    References
+    ----------
+    Mahendran & Vedaldi (2015), section 2, with exponent beta = 2.
+    """
+    raise NotImplementedError("exercise: total_variation, chapter 8")
+
+
+def _sum(x: Array) -> Any:
+    """Sum in double precision, as a Python number."""
+    double = "complex128" if x.dtype.kind == "c" else "float64"
+    return x.sum(dtype=double).item()

@@ -1,0 +1,68 @@
+"""The files that students fill in: this program's own, with holes where the exercises are."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from .catalogue import EXERCISES, Exercise
+
+HEAD = """\
+# Fill in the functions that raise NotImplementedError; what they do is in their docstrings, and in the
+# chapter of the course. Then, in the folder above:  python -m minimal_nst exercises check FOLDER
+"""
+
+
+def stubs() -> dict[str, str]:
+    """Make the files of a student's folder.
+
+    Returns
+    -------
+    dict
+        Name of each file -> its text.
+    """
+    modules = {exercise.file: exercise.module for exercise in EXERCISES}
+    return {
+        file: HEAD + hollow(inspect.getsource(module), by_file(file))
+        for file, module in modules.items()
+    }
+
+
+def by_file(file: str) -> list[Exercise]:
+    """The exercises of a file, in the order of the course."""
+    return [exercise for exercise in EXERCISES if exercise.file == file]
+
+
+def hollow(source: str, exercises: Iterable[Exercise]) -> str:
+    """Replace the bodies of functions by what says that they are missing.
+
+    Parameters
+    ----------
+    source : str
+        Of a module of this package.
+    exercises : iterable of Exercise
+        Whose functions are emptied, but for their docstrings.
+
+    Returns
+    -------
+    str
+        Python that can be imported from anywhere.
+    """
+    wanted = {exercise.name: exercise for exercise in exercises}
+    lines = source.splitlines()
+    functions: list[Any] = [
+        node
+        for node in ast.parse(source).body
+        if isinstance(node, ast.FunctionDef) and node.name in wanted
+    ]
+    for node in reversed(functions):
+        exercise = wanted[node.name]
+        says = f'    raise NotImplementedError("exercise: {exercise.name}, chapter {exercise.chapter}")'
+        lines[node.body[0].end_lineno : node.end_lineno] = [says]  # the first is the docstring
+    return (
+        re.sub(r"^from \.(\w*)", r"from minimal_nst.\1", "\n".join(lines), flags=re.MULTILINE)
+        + "\n"
+    )

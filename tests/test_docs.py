@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 from minimal_nst import layers
-from minimal_nst.gradcheck import Operation, adapt, check
+from minimal_nst.gradcheck import Operation, adapt, adjoint, check
 
 from conftest import ROOT
 
@@ -75,3 +75,9 @@ def test_solution_length(rng):
     gradient = lambda dy, x: dy * x / length(x)
     assert next(check(Operation("length", length, gradient))).how == "complex step"
     assert all(verdict.passed for verdict in check(Operation("length", length, gradient)))
+
+
+def test_solution_reflect(rng):
+    names = solution("adjoint", "adjoint-border")
+    x, y = rng.standard_normal((9, 11, 3)), rng.standard_normal((11, 13, 3))
+    assert adjoint(names["reflect"], names["reflect_back"], x, y) < 1e-15

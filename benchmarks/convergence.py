@@ -158,21 +158,15 @@ def table(title, curves, rivals, options):
 
 
 def draw(file, found, options):
-    """The courses as a picture: a column for each pair, over evaluations and over seconds."""
+    """The courses as a picture, a panel for each pair."""
     from matplotlib import pyplot
 
-    _, axes = pyplot.subplots(
-        2, len(found), figsize=(4 * len(found), 6.5), squeeze=False, sharey="col"
-    )
-    for column, (title, curves) in zip(axes.T, found.items(), strict=True):
-        for way, (seconds, losses) in curves.items():
+    _, axes = pyplot.subplots(1, len(found), figsize=(4 * len(found), 3.6), squeeze=False)
+    for axis, (title, curves) in zip(axes[0], found.items(), strict=True):
+        for way, (_, losses) in curves.items():
             best = np.minimum.accumulate(losses) / 1e6
-            column[0].plot(np.arange(len(best)) + 1, best, label=way)
-            column[1].plot(seconds, best)
-        column[0].set(
-            title=title, xlabel="evaluations", yscale="log", ylim=(best[-1] / 1.5, 30 * best[-1])
-        )
-        column[1].set(xlabel="seconds", yscale="log")
+            axis.semilogy(np.arange(len(best)) + 1, best, label=way)
+        axis.set(title=title, xlabel="evaluations", ylim=(best[-1] / 1.5, 15 * best[-1]))
     axes[0, 0].set_ylabel(f"best loss (millions), {options.size} px")
     axes[0, 0].legend(fontsize="small")
     pyplot.tight_layout()

@@ -151,7 +151,8 @@ def line_search(phi: Callable[[float], Trial], start: Trial, t: float) -> Trial:
     Returns
     -------
     Trial
-        One that fulfils the conditions; after `TRIALS` evaluations the lowest, perhaps the start.
+        One that fulfils the conditions; the lowest, perhaps the start, after `TRIALS` evaluations
+        or when the interval has shrunk to nothing, as at a jump.
 
     References
     ----------
@@ -173,6 +174,8 @@ def line_search(phi: Callable[[float], Trial], start: Trial, t: float) -> Trial:
                 upper = lower
             lower = trial
         t = 4 * t if upper is None else _between(lower, upper)
+        if upper is not None and t in (lower.t, upper.t):  # no number is left between them
+            break
     return best
 
 
@@ -213,7 +216,8 @@ def lbfgs(
     history : int
         How many pairs are remembered.
     first_step : float
-        Length of the very first trial, in the units of x (root mean square).
+        Length of the first trial, and of the first after the pairs were forgotten, in the units of x
+        (root mean square).
     metric : Metric, optional
         What the inverse Hessian begins as; by default a multiple of the identity.
 
@@ -230,7 +234,7 @@ def lbfgs(
             return MINIMUM
         d = direction(g, pairs, metric)
         if not pairs:
-            d = d * (first_step * math.sqrt(g.size / dot(g, g)))
+            d = d * (first_step * math.sqrt(d.size / dot(d, d)))
         start = Trial(0.0, loss, dot(g, d), x, g)
 
         def phi(t: float, x: Array = x, d: Array = d) -> Trial:

@@ -210,3 +210,25 @@ def test_same_on_a_device(rng):
         lbfgs.lbfgs(f, send(np.arange(5.0)), 4, lambda _: None, 5)
         losses.append(seen)
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-12, atol=1e-25)
+
+
+def test_after_a_line_search_that_failed_it_begins_anew():
+    """The pairs are forgotten, so the next trial has the first one's length, not the metric's."""
+    points = []
+
+    def f(x):
+        points.append(x.copy())
+        failing = 2 < len(points) <= 2 + lbfgs.TRIALS
+        return 1e6 * float(x @ x) + 1e12 * failing, 2e6 * x
+
+    lbfgs.lbfgs(f, np.linspace(1, 2, 30), 3, lambda _: None, 5)
+    restart = points[2 + lbfgs.TRIALS]
+    assert np.sqrt(np.mean((restart - points[1]) ** 2)) == pytest.approx(1)
+
+
+def test_a_jump_ends_the_line_search():
+    """The interval around it shrinks until its ends are neighbouring numbers."""
+    jump = lambda t: (t - 900) ** 2 + 1e12 * (t > 4)
+    phi = lambda t: Trial(t, jump(t), 2 * (t - 900))
+    end = line_search(phi, phi(0.0), 1.0)
+    assert end.t == 4

@@ -196,6 +196,7 @@ def test_on_the_command_line(capsys, tmp_path):
     [
         (["check", "nowhere"], 3, "nowhere is no folder; make one by: minimal-nst exercises new"),
         (["check", ".", "--only", "conv"], 2, "there is no exercise 'conv'; there are im2col, "),
+        (["new", ""], 2, "FOLDER is empty; name one, such as homework"),
         (["new", "a", "--json"], 2, "--json does nothing here: it goes with check"),
         (["solve", "a"], 2, "invalid choice: 'solve'"),
     ],

@@ -70,6 +70,8 @@ def new(folder: Path) -> None:
     """Write the files; nothing that is there is overwritten."""
     from ..exercises.stubs import stubs
 
+    if folder == Path():
+        raise UsageError("FOLDER is empty; name one, such as homework")
     files = stubs()
     there = [name for name in files if (folder / name).exists()]
     if there:

@@ -121,15 +121,16 @@ def run(args: argparse.Namespace) -> int:
         return check_own(args)
     if args.mutants:
         return check_mutants(args.group)
-    from ..checklist import COORDINATES, LAYERS, LOSSES, check_all, objective
+    from ..checklist import COORDINATES, LAYERS, LOSSES, objective
+    from ..gradcheck import check
 
     verdicts: list[Iterable[Verdict]] = []
     if args.group in ("all", "layers"):
-        verdicts.append(check_all(LAYERS))
+        verdicts += map(check, LAYERS)
     if args.group in ("all", "losses"):
-        verdicts.append(check_all(LOSSES))
+        verdicts += map(check, LOSSES)
     if args.group in ("all", "objective"):
-        verdicts.append(check_all([COORDINATES]))
+        verdicts.append(check(COORDINATES))
         for settings in objectives(args.preset, args.pooling):
             name = f"objective, {args.preset or 'default'}, {settings.pooling} pooling"
             verdicts.append(objective(name, settings))

@@ -185,10 +185,8 @@ def paint(
         save_somewhere(painting.image, target)
         if not quiet:
             scales = [*painting.coarser, painting]
-            iterations, evaluations = (
-                sum(getattr(scale, name) for scale in scales)
-                for name in ("iterations", "evaluations")
-            )
+            iterations = sum(scale.iterations for scale in scales)
+            evaluations = sum(scale.evaluations for scale in scales)
             at = f" at {count(len(scales), 'scale')}" if len(scales) > 1 else ""
             say(
                 f"{target}: loss {painting.loss:.4g} after {count(iterations, 'iteration')}{at} "

@@ -15,9 +15,10 @@ knows anything of networks.
 
 from .diagnosis import diagnose, numeric_gradient
 from .methods import adjoint, central_difference, complex_step, kinks_crossed, taylor_rates
-from .operation import Operation, Verdict, adapt, check
+from .operation import EXACT, Operation, Verdict, adapt, check
 
 __all__ = [
+    "EXACT",
     "Operation",
     "Verdict",
     "adapt",

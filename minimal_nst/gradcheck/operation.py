@@ -179,13 +179,16 @@ def adapt(
     Raises
     ------
     ValueError
-        If a parameter has nothing that it could get.
+        If a parameter has nothing that it could get, or a loss by itself returns no gradient.
     """
     name = getattr(function, "__name__", "function")
     if of is None:
 
         def both(x: Any) -> Any:
-            return function(x, **_named(function, arguments))
+            result = function(x, **_named(function, arguments))
+            if not (isinstance(result, tuple) and len(result) == 2):
+                raise ValueError(f"{name} must return (loss, gradient), or name what it belongs to")
+            return result
 
         return Operation(name, lambda x: both(x)[0], lambda dy, x: dy * both(x)[1], shape)
     forward, own = of, _parameters(of)[0]

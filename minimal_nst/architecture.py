@@ -63,8 +63,6 @@ def canonical(tap: str) -> str:
     if not isinstance(tap, str):
         raise UsageError(f"{tap!r} is no name of a layer; they are called conv1_1, relu4_2, pool3")
     name = re.sub(r"^block(\d)_conv(\d)$", r"relu\1_\2", tap.strip().lower())
-    if not isinstance(tap, str):
-        raise UsageError(f"{tap!r} is no name of a layer; they are called conv1_1, relu4_2, pool3")
     name = re.sub(r"^block(\d)_pool$", r"pool\1", name)
     if name not in LAYERS:
         near = difflib.get_close_matches(name, LAYERS, n=1, cutoff=0.5)

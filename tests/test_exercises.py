@@ -14,12 +14,15 @@ import pytest
 from minimal_nst import cli, objective
 from minimal_nst.cli.exercises import PAINTING
 from minimal_nst.exercises import marking
-from minimal_nst.exercises.catalogue import EXERCISES
+from minimal_nst.exercises.catalogue import EXERCISES, TO_MEND, TO_WRITE
 from minimal_nst.exercises.stubs import stubs
+from minimal_nst.gradcheck import adapt, check
 
 from conftest import ROOT
 
 BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
+WRITTEN = [exercise.name for exercise in TO_WRITE]
+MENDED = [exercise.name for exercise in TO_MEND]
 
 
 def solved():
@@ -57,7 +60,7 @@ def test_stubs_have_their_docstrings_and_no_solution():
     holes = 0
     for text in stubs().values():
         for node in ast.parse(text).body:
-            if isinstance(node, ast.FunctionDef) and node.name in BY_NAME:
+            if isinstance(node, ast.FunctionDef) and node.name in WRITTEN:
                 holes += 1
                 assert ast.get_docstring(node) == inspect.getdoc(
                     getattr(BY_NAME[node.name].module, node.name)
@@ -65,7 +68,7 @@ def test_stubs_have_their_docstrings_and_no_solution():
                 assert len(node.body) == 2
                 assert isinstance(node.body[1], ast.Raise)
         assert "from ." not in text
-    assert holes == len(EXERCISES) >= 12
+    assert holes == len(TO_WRITE) >= 12
 
 
 @pytest.mark.parametrize("name", BY_NAME)
@@ -73,9 +76,59 @@ def test_missing_and_done(name, tmp_path):
     exercise = BY_NAME[name]
     assert marking.look(tmp_path, exercise).state == "missing"
     mark = look(tmp_path, name, stubs()[exercise.file])
-    assert (mark.state, mark.words) == ("missing", "not yet written")
+    assert mark.state == "missing"
+    if exercise.mends:
+        assert mark.words.startswith("not yet mended: ")
+    else:
+        assert mark.words == "not yet written"
     mark = look(tmp_path, name, solved()[exercise.file])
     assert (mark.state, mark.words) == ("done", "")
+
+
+@pytest.mark.parametrize("name", MENDED)
+def test_the_hunted_are_mended_by_their_own_lines_only(name, tmp_path):
+    """The defect is one line, no line of another function, and another wrong line is wrong."""
+    right = inspect.getsource(getattr(BY_NAME[name].module, name))
+    (line,) = [row for row in right.splitlines() if "# was:" in row]
+    found = inspect.cleandoc(line.partition("# was:")[2])
+    text = stubs()["hunt.py"]
+    if found:
+        assert text.count(found) == 1
+        mark = look(tmp_path, name, text.replace(found, "return None"))
+        assert mark.state == "wrong"
+    assert "# was" not in text
+
+
+HUNTED = {  # function: (its signature's shapes, whether a gradient check finds the defect)
+    "smooth_content": ({"target": (9, 11), "weight": ()}, True),
+    "within_range": ({"target": (9, 11)}, True),
+    "style_layer": ({"A": (5, 5)}, True),
+    "paper_style": ({"A": (5, 5)}, False),
+}
+
+
+@pytest.mark.parametrize("name", HUNTED)
+def test_what_a_gradient_check_finds(name, rng):
+    shapes, findable = HUNTED[name]
+    arguments = {key: rng.standard_normal(shape) for key, shape in shapes.items()}
+    if "A" in arguments:
+        arguments["A"] = arguments["A"] @ arguments["A"].T
+    if name == "within_range":
+        arguments["target"] = rng.uniform(0, 255, (9, 11))
+    shape = (99, 5) if "A" in arguments else (9, 11)
+    as_it_should_be = getattr(BY_NAME[name].module, name)
+    as_it_was = marking.as_found(BY_NAME[name])
+    if name == "within_range":  # so that some numbers are outside
+        wide = lambda f: lambda x, target: _scaled(f(1000 * x, target), 1000)
+        as_it_should_be, as_it_was = wide(as_it_should_be), wide(as_it_was)
+    difference = lambda f: [v.passed for v in check(adapt(f, None, arguments, shape))]
+    assert all(difference(as_it_should_be))
+    assert all(difference(as_it_was)) != findable
+
+
+def _scaled(result, factor):
+    loss, gradient = result
+    return loss, factor * gradient
 
 
 def test_each_is_judged_by_itself(tmp_path):
@@ -222,7 +275,7 @@ for name in {names}:
 
 
 def test_paint_uses_the_students_functions(capsys, monkeypatch, tmp_path):
-    for exercise in EXERCISES:  # so that they are put back afterwards
+    for exercise in TO_WRITE:  # so that they are put back afterwards
         for user in (exercise.module, objective):
             if hasattr(user, exercise.name):
                 monkeypatch.setattr(user, exercise.name, getattr(user, exercise.name))
@@ -237,7 +290,7 @@ def test_paint_uses_the_students_functions(capsys, monkeypatch, tmp_path):
     called = {
         name for m in ("layers", "losses", "lbfgs") for name in sys.modules[f"student_{m}"].CALLS
     }
-    assert set(BY_NAME) - called == {"avg_pool_forward", "avg_pool_backward"}
+    assert set(WRITTEN) - called == {"avg_pool_forward", "avg_pool_backward"}
 
 
 def test_paint_wants_all_of_them(capsys, tmp_path):

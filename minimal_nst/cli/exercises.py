@@ -27,6 +27,8 @@ examples:
   minimal-nst exercises check --json submissions/*
   minimal-nst exercises paint homework
 
+Painting needs what the program consists of, not the bug hunt (hunt.py).
+
 Exit code of check: 0 if all is done, 1 if something is missing or wrong.
 """
 
@@ -36,7 +38,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "exercises",
         help="the course's exercises: get them, and check what you have written",
-        description="The course's exercises: write the program yourself, function by function.",
+        description="The course's exercises: write the program yourself, function by function, and "
+        "mend what other programs got wrong.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -73,6 +76,7 @@ def new(folder: Path) -> None:
     if folder == Path():
         raise UsageError("FOLDER is empty; name one, such as homework")
     files = stubs()
+    *written, mended = files
     there = [name for name in files if (folder / name).exists()]
     if there:
         raise FileError(f"{folder} has a {there[0]} already; choose another folder")
@@ -80,19 +84,20 @@ def new(folder: Path) -> None:
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
     say(
-        f"{folder}: fill in {', '.join(files)}; then: {PROGRAM} exercises check {folder}",
+        f"{folder}: fill in {', '.join(written)}, mend {mended}; then: {PROGRAM} exercises check {folder}",
         sys.stdout,
     )
 
 
-def check(folders: list[str], only: str | None, as_json: bool) -> int:
-    """Print a row for each exercise, or a line of JSON for each folder."""
-    from ..exercises.catalogue import EXERCISES
+def check(folders: list[str], only: str | None, as_json: bool, painting: bool = False) -> int:
+    """Print a row for each exercise (that painting needs), or a line of JSON for each folder."""
+    from ..exercises.catalogue import EXERCISES, TO_WRITE
     from ..exercises.marking import mark
 
-    chosen = [exercise for exercise in EXERCISES if only in (None, exercise.name)]
+    exercises = TO_WRITE if painting else EXERCISES
+    chosen = [exercise for exercise in exercises if only in (None, exercise.name)]
     if not chosen:
-        names = ", ".join(exercise.name for exercise in EXERCISES)
+        names = ", ".join(exercise.name for exercise in exercises)
         raise UsageError(f"there is no exercise '{only}'; there are {names}")
     everything = True
     for folder in folders:
@@ -117,7 +122,7 @@ def paint_with(folders: list[str], after: Any) -> int:
     """Paint the demo's pair by a student's own layers, losses and L-BFGS."""
     if len(folders) > 1:
         raise UsageError(f"paint takes one folder, not {len(folders)}")
-    if check(folders, None, as_json=False):
+    if check(folders, None, as_json=False, painting=True):
         raise UsageError("not all is done; what is missing or wrong stands above")
     from ..exercises.marking import install
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import layers, lbfgs, losses
 from ..checklist import BIAS, KERNEL, A, P
+from . import hunt
 
 Function = Callable[..., Any]
 Backward = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -21,7 +22,7 @@ Backward = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Exercise:
-    """A function to write.
+    """A function to write or to mend.
 
     Attributes
     ----------
@@ -47,6 +48,11 @@ class Exercise:
     adapt: Callable[[Function], Backward] | None = None
 
     @property
+    def mends(self) -> bool:
+        """Whether the student gets the function whole, but with a defect."""
+        return self.module is hunt
+
+    @property
     def file(self) -> str:
         """Of the student's folder."""
         return f"{self.module.__name__.rpartition('.')[2]}.py"
@@ -67,7 +73,7 @@ def _pairs(rng: np.random.Generator) -> tuple[Any, ...]:
     return rng.standard_normal(7), pairs, metric
 
 
-EXERCISES = (
+TO_WRITE = (
     Exercise("im2col", layers, 2, lambda rng: (_x(rng),)),
     Exercise("conv_forward", layers, 2, lambda rng: (_x(rng), KERNEL, BIAS)),
     Exercise(
@@ -144,3 +150,19 @@ EXERCISES = (
     ),
     Exercise("direction", lbfgs, 11, _pairs),
 )
+"""What a student writes: with all of them done, the program paints."""
+
+TO_MEND = (
+    Exercise("smooth_content", hunt, 13, lambda rng: (*rng.standard_normal((2, 9, 11)), 0.3)),
+    Exercise("style_layer", hunt, 13, lambda rng: (rng.standard_normal((99, 5)), A)),
+    Exercise("style_backward", hunt, 13, lambda rng: tuple(rng.standard_normal((2, 99, 5)))),
+    Exercise("within_range", hunt, 13, lambda rng: tuple(rng.uniform(-100, 355, (2, 9, 11)))),
+    Exercise("normalised", hunt, 13, lambda rng: (rng.standard_normal((99, 5)), 0.7)),
+    Exercise("paper_style", hunt, 13, lambda rng: (rng.standard_normal((99, 5)), A)),
+    Exercise("total_style", hunt, 13, lambda rng: ([4.0, 1.0, 2.0], [0.5, 0.25, 0.25])),
+    Exercise("read_kernel", hunt, 13, lambda rng: (rng.standard_normal((3, 3, 4, 5)),)),
+    Exercise("to_vgg_space", hunt, 13, lambda rng: (rng.uniform(0, 1, (9, 11, 3)),)),
+)
+"""What a student mends."""
+
+EXERCISES = TO_WRITE + TO_MEND

@@ -7,6 +7,7 @@ by itself: whatever else it calls of the exercises is this program's.
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import subprocess
 import sys
@@ -21,7 +22,8 @@ import numpy as np
 from .. import objective
 from ..gradcheck import diagnose
 from ..mutants import MUTANTS, OPERATIONS
-from .catalogue import EXERCISES, Exercise
+from .catalogue import EXERCISES, TO_WRITE, Exercise
+from .stubs import spoilt
 
 SECONDS = 20
 MEMORY = 4 * 2**30
@@ -123,7 +125,16 @@ def look(folder: Path, exercise: Exercise) -> Mark:
         return replace(blank, words="not yet written")
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a student's code raises
         return replace(blank, state="wrong", words=told(error, path))
+    if words and exercise.mends and not wrong(function, exercise, as_found(exercise)):
+        return replace(blank, words=f"not yet mended: {words}")
     return replace(blank, state="wrong" if words else "done", words=words)
+
+
+def as_found(exercise: Exercise) -> Any:
+    """A function with the defect that a student gets it with."""
+    names: dict[str, Any] = {}
+    exec(spoilt(inspect.getsource(exercise.module)), names)  # noqa: S102 - our own source
+    return names[exercise.name]
 
 
 def load(path: Path, exercise: Exercise) -> Any:
@@ -152,19 +163,19 @@ def install(folder: Path) -> None:
     Parameters
     ----------
     folder : Path
-        In which all exercises are done.
+        In which all of the program's functions are written.
     """
-    files = {exercise.file: read(folder / exercise.file) for exercise in EXERCISES}
-    for exercise in EXERCISES:
+    files = {exercise.file: read(folder / exercise.file) for exercise in TO_WRITE}
+    for exercise in TO_WRITE:
         for user in (exercise.module, objective):  # which has imported the losses by their names
             if hasattr(user, exercise.name):
                 setattr(user, exercise.name, getattr(files[exercise.file], exercise.name))
 
 
-def wrong(function: Any, exercise: Exercise) -> str:
-    """How a function is wrong; '' if it is right."""
+def wrong(function: Any, exercise: Exercise, right: Any = None) -> str:
+    """How a function differs from this program's own, or another one; '' if it does not."""
     arguments = exercise.arguments(np.random.default_rng(SEED))
-    expected = getattr(exercise.module, exercise.name)(*arguments)
+    expected = (right or getattr(exercise.module, exercise.name))(*arguments)
     for argument in arguments:
         if isinstance(argument, np.ndarray):
             argument.flags.writeable = False

@@ -1,4 +1,7 @@
-"""The files that students fill in: this program's own, with holes where the exercises are."""
+"""The files that students fill in: this program's own, with holes where the exercises are.
+
+And one to mend, in which each function has a defect.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,18 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from .catalogue import EXERCISES, Exercise
+from . import hunt
+from .catalogue import TO_MEND, TO_WRITE, Exercise
 
 HEAD = """\
 # Fill in the functions that raise NotImplementedError; what they do is in their docstrings, and in the
 # chapter of the course. Then, in the folder above:  python -m minimal_nst exercises check FOLDER
+"""
+
+
+HEAD_OF_HUNT = """\
+# Each function here does not do what its docstring says: find out why, and mend it. Then, in the
+# folder above:  python -m minimal_nst exercises check FOLDER
 """
 
 
@@ -24,16 +34,35 @@ def stubs() -> dict[str, str]:
     dict
         Name of each file -> its text.
     """
-    modules = {exercise.file: exercise.module for exercise in EXERCISES}
-    return {
+    modules = {exercise.file: exercise.module for exercise in TO_WRITE}
+    files = {
         file: HEAD + hollow(inspect.getsource(module), by_file(file))
         for file, module in modules.items()
     }
+    return {**files, TO_MEND[0].file: HEAD_OF_HUNT + spoilt(inspect.getsource(hunt))}
 
 
 def by_file(file: str) -> list[Exercise]:
     """The exercises of a file, in the order of the course."""
-    return [exercise for exercise in EXERCISES if exercise.file == file]
+    return [exercise for exercise in TO_WRITE if exercise.file == file]
+
+
+def spoilt(source: str) -> str:
+    """Put the defects back that a source tells of.
+
+    Parameters
+    ----------
+    source : str
+        In which a line that ends in ``# was: ...`` is right, and the comment is the line as it was
+        found; if it is empty, there was none.
+
+    Returns
+    -------
+    str
+        The source with the lines as they were found.
+    """
+    source = re.sub(r"^.*  # was:\n", "", source, flags=re.MULTILINE)
+    return re.sub(r"^( *).*?  # was: (.*)$", r"\1\2", source, flags=re.MULTILINE)
 
 
 def hollow(source: str, exercises: Iterable[Exercise]) -> str:

@@ -16,7 +16,22 @@ import minimal_nst
 project = "minimal_nst"
 author = "the authors of minimal_nst"
 release = minimal_nst.__version__
-extensions = ["code_of", "myst_nb", "sphinx_design", "sphinx_exercise", "sphinx_togglebutton"]
+extensions = [
+    "code_of",
+    "myst_nb",
+    "notebooks",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_design",
+    "sphinx_exercise",
+    "sphinx_togglebutton",
+]
+autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": True}
+autodoc_typehints = "none"  # the docstrings say more: shapes
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+# "(H, W, 3) array" is a type to a reader, and no name of a class
+nitpick_ignore_regex = [("py:class", r"(?!minimal_nst).*")]
 exclude_patterns = ["_build"]
 
 html_theme = "sphinx_book_theme"

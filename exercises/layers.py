@@ -79,6 +79,7 @@ def conv_forward(x: Array, kernel: Array, bias: Array) -> Array:
     References
     ----------
     Simonyan & Zisserman (2015), section 2.1.
+    The course: :eq:`conv`.
     """
     raise NotImplementedError("exercise: conv_forward, chapter 2")
 
@@ -94,6 +95,10 @@ def conv_backward(dy: Array, kernel: Array) -> Array:
     Returns
     -------
     (H, W, C_in) array
+
+    References
+    ----------
+    The course: :eq:`back`.
     """
     raise NotImplementedError("exercise: conv_backward, chapter 3")
 
@@ -112,6 +117,10 @@ def relu_forward(x: Array) -> tuple[Array, Array]:
     y : (...) array
     mask : (...) array of bool
         Where x > 0.
+
+    References
+    ----------
+    The course: :eq:`relu`.
     """
     raise NotImplementedError("exercise: relu_forward, chapter 4")
 
@@ -131,6 +140,7 @@ def relu_backward(dy: Array, mask: Array) -> Array:
     References
     ----------
     Bertoin et al. (2021), "Numerical influence of ReLU'(0) on backpropagation".
+    The course: :eq:`drelu`.
     """
     raise NotImplementedError("exercise: relu_backward, chapter 4")
 

@@ -113,6 +113,7 @@ def direction(g: Array, pairs: Iterable[Pair], metric: Metric) -> Array:
     References
     ----------
     Nocedal & Wright (2006), algorithm 7.4.
+    The course: :eq:`secant`, :eq:`bfgs`.
     """
     raise NotImplementedError("exercise: direction, chapter 11")
 

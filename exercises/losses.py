@@ -50,6 +50,7 @@ def content_loss(F: Array, P: Array, weight: float = 1.0) -> tuple[Any, Array]:
     References
     ----------
     Gatys et al. (2016), eqs. 1 and 2.
+    The course: :eq:`content`, :eq:`dcontent`.
     """
     raise NotImplementedError("exercise: content_loss, chapter 6")
 
@@ -73,6 +74,7 @@ def gram_matrix(F: Array, contract: Product = operator.matmul) -> Array:
     References
     ----------
     Gatys et al. (2016), eq. 3.
+    The course: :eq:`gram`.
     """
     raise NotImplementedError("exercise: gram_matrix, chapter 7")
 
@@ -109,6 +111,7 @@ def style_loss(
     References
     ----------
     Gatys et al. (2016), eqs. 4 and 6.
+    The course: :eq:`style`, :eq:`dstyle`.
     """
     raise NotImplementedError("exercise: style_loss, chapter 7")
 
@@ -133,6 +136,7 @@ def total_variation(x: Array, weight: float = 1.0) -> tuple[Any, Array]:
     References
     ----------
     Mahendran & Vedaldi (2015), section 2, with exponent beta = 2.
+    The course: :eq:`tv`, :eq:`dtv`.
     """
     raise NotImplementedError("exercise: total_variation, chapter 8")
 

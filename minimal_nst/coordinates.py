@@ -53,6 +53,10 @@ def frequencies(height: int, width: int) -> np.ndarray:
     -------
     (H, W) array
         The constant one has that of a wave as long as the longer side, in place of 0.
+
+    References
+    ----------
+    The course: :eq:`eigen`.
     """
     down, right = np.arange(height) / (2 * height), np.arange(width) / (2 * width)
     f: np.ndarray = np.maximum(np.hypot(down[:, None], right), 1 / max(height, width))
@@ -72,6 +76,10 @@ class Spectrum:
         In which pictures are computed. The optimiser's own arrays may have another.
     backend : Backend
         Where the arrays live.
+
+    References
+    ----------
+    The course: :eq:`coordinates`.
     """
 
     def __init__(

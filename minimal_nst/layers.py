@@ -90,6 +90,7 @@ def conv_forward(x: Array, kernel: Array, bias: Array) -> Array:
     References
     ----------
     Simonyan & Zisserman (2015), section 2.1.
+    The course: :eq:`conv`.
     """
     H, W, C_in = x.shape
     y = im2col(x) @ kernel.reshape(9 * C_in, -1) + bias  # (H*W, C_out)
@@ -107,6 +108,10 @@ def conv_backward(dy: Array, kernel: Array) -> Array:
     Returns
     -------
     (H, W, C_in) array
+
+    References
+    ----------
+    The course: :eq:`back`.
     """
     H, W, C_out = dy.shape
     C_in = kernel.shape[2]
@@ -128,6 +133,10 @@ def relu_forward(x: Array) -> tuple[Array, Array]:
     y : (...) array
     mask : (...) array of bool
         Where x > 0.
+
+    References
+    ----------
+    The course: :eq:`relu`.
     """
     mask = x.real > 0
     return x * mask, mask
@@ -148,6 +157,7 @@ def relu_backward(dy: Array, mask: Array) -> Array:
     References
     ----------
     Bertoin et al. (2021), "Numerical influence of ReLU'(0) on backpropagation".
+    The course: :eq:`drelu`.
     """
     return dy * mask
 

@@ -111,6 +111,7 @@ def direction(g: Array, pairs: Iterable[Pair], metric: Metric) -> Array:
     References
     ----------
     Nocedal & Wright (2006), algorithm 7.4.
+    The course: :eq:`secant`, :eq:`bfgs`.
     """
     xp = array_module(g)
     pairs = list(pairs)

@@ -48,6 +48,7 @@ def content_loss(F: Array, P: Array, weight: float = 1.0) -> tuple[Any, Array]:
     References
     ----------
     Gatys et al. (2016), eqs. 1 and 2.
+    The course: :eq:`content`, :eq:`dcontent`.
     """
     D = F - P
     return weight * _sum(D * D) / 2, weight * D
@@ -72,6 +73,7 @@ def gram_matrix(F: Array, contract: Product = operator.matmul) -> Array:
     References
     ----------
     Gatys et al. (2016), eq. 3.
+    The course: :eq:`gram`.
     """
     return contract(F.T, F)
 
@@ -108,6 +110,7 @@ def style_loss(
     References
     ----------
     Gatys et al. (2016), eqs. 4 and 6.
+    The course: :eq:`style`, :eq:`dstyle`.
     """
     M, N = F.shape
     D = gram_matrix(F, contract) - A
@@ -135,6 +138,7 @@ def total_variation(x: Array, weight: float = 1.0) -> tuple[Any, Array]:
     References
     ----------
     Mahendran & Vedaldi (2015), section 2, with exponent beta = 2.
+    The course: :eq:`tv`, :eq:`dtv`.
     """
     down = x[1:] - x[:-1]
     right = x[:, 1:] - x[:, :-1]

@@ -52,6 +52,7 @@ class Objective:
     References
     ----------
     Gatys et al. (2016), eq. 7.
+    The course: :eq:`objective`.
     """
 
     def __init__(

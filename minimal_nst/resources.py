@@ -1,4 +1,4 @@
-"""Files that come with the program: the embedded weights and the demo's pictures."""
+"""Files that come with the program: the embedded weights and a pair of pictures."""
 
 from __future__ import annotations
 
@@ -14,3 +14,8 @@ def bundled(name: str) -> Path:
     package = Path(__file__).parent
     inside = package / "data" / name
     return inside if inside.exists() else package.parent / name
+
+
+CASTLE = bundled("examples/content/neuschwanstein.webp")
+STARRY_NIGHT = bundled("examples/style/vangogh_starry_night_cropped.jpg")
+"""The pair of pictures that the demo and the course paint."""

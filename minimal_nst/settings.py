@@ -337,7 +337,12 @@ def problem(item: dataclasses.Field[Any], value: Any) -> str:
 
 @dataclass(frozen=True)
 class Preset:
-    """A published program: what it is, where its numbers stand, and the settings they make."""
+    """A published program: what it is, where its numbers stand, and the settings they make.
+
+    References
+    ----------
+    The course: :eq:`common`, :eq:`mean-form`.
+    """
 
     summary: str
     source: str

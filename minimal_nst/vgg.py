@@ -28,7 +28,12 @@ Tape = list[tuple[Step, Any]]
 
 
 def preprocess(image: np.ndarray) -> np.ndarray:
-    """RGB 0..255 -> VGG space: channels reversed, mean removed. (H, W, 3), float64 or wider."""
+    """RGB 0..255 -> VGG space: channels reversed, mean removed. (H, W, 3), float64 or wider.
+
+    References
+    ----------
+    The course: :eq:`vgg-space`.
+    """
     x: np.ndarray = image[..., ::-1] - MEAN_BGR
     return x
 
@@ -186,6 +191,10 @@ class VGG19:
         -------
         (H, W, 3) array
             dL/dx in VGG space.
+
+        References
+        ----------
+        The course: :eq:`chain`, :eq:`inject`.
         """
         outputs = [step[-1] for step, _ in tape]
         inputs = ["picture", *outputs]  # of each step, the tap whose gradient joins dx behind it

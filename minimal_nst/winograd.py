@@ -161,6 +161,10 @@ def convolve(
         writes the other; the third holds a row of tiles that is not yet, or no more, cut.
     y : (h, W, C_out) array
         Is written.
+
+    References
+    ----------
+    The course: :eq:`winograd`.
     """
     m, n = transform.m, transform.n
     A, B = transform.A_T.astype(x.dtype), transform.B_T.astype(x.dtype)

@@ -6,22 +6,26 @@ import re
 
 import numpy as np
 import pytest
-from minimal_nst import layers
+from minimal_nst import layers, losses, winograd
+from minimal_nst.backend import array_module
+from minimal_nst.exercises.catalogue import EXERCISES
 from minimal_nst.gradcheck import Operation, adapt, adjoint, check
+from minimal_nst.lbfgs import Pair, direction
 
 from conftest import ROOT
+from test_structure import MAY_IMPORT
 
 DOCS = ROOT / "docs"
-CHAPTERS = {
-    path.stem: path.read_text(encoding="utf-8")
-    for path in sorted(DOCS.glob("*.md"))
-    if path.stem not in ("index", "notation")
-}
+PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md"))}
+OTHERS = ("index", "notation", "deviations", "solutions")
+CHAPTERS = {name: text for name, text in PAGES.items() if name not in OTHERS}
 
 
-def prose(text):
-    """What is read: without front matter, code, figures and their options."""
-    return re.sub(r"^(```+|---).*?^\1\n", "", text, flags=re.MULTILINE | re.DOTALL)
+def read(text):
+    """What is read: without front matter, cells and figures."""
+    return re.sub(
+        r"^(```\{(?:code|fig)\S+|---).*?^(---|```)\n", "", text, flags=re.MULTILINE | re.DOTALL
+    )
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
@@ -31,7 +35,7 @@ def test_a_chapter_has_its_parts(name):
     assert "**You need**" in text
     headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert headings[-2:] == ["Exercises", "Further reading"]
-    assert 800 < len(prose(text).split()) < 2000
+    assert 1200 <= len(read(text).split()) <= 2000
     assert "```{code-of} minimal_nst." in text
     assert "assert " in text
     exercises = re.findall(r"\{exercise\}.*\n:label: (\S+)", text)
@@ -42,8 +46,50 @@ def test_a_chapter_has_its_parts(name):
 
 def test_every_page_is_in_the_table_of_contents():
     index = (DOCS / "index.md").read_text(encoding="utf-8")
-    for name in [*CHAPTERS, "notation"]:
+    for name in set(PAGES) - {"index"}:
         assert f"\n{name}\n" in index
+
+
+def test_every_exercise_is_shown_solved():
+    shown = re.findall(r"\{code-of\} (\S+)", PAGES["solutions"])
+    assert shown == [f"{exercise.module.__name__}.{exercise.name}" for exercise in EXERCISES]
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
+def test_an_exercises_chapter_speaks_of_it(exercise):
+    (text,) = (text for text in PAGES.values() if f"\n# {exercise.chapter} " in text)
+    assert exercise.name in text
+
+
+def test_figures_exist_with_their_command():
+    figures = [
+        hit
+        for text in PAGES.values()
+        for hit in re.findall(r"\{figure\} (\S+)\n:alt: \S.*\n\n.*Made by `python (\S+).*`", text)
+    ]
+    assert len(figures) == sum(text.count("{figure}") for text in PAGES.values()) >= 4
+    for picture, program in figures:
+        assert (DOCS / picture).exists()
+        assert (ROOT / program).exists()
+
+
+def test_every_equation_is_cited_and_every_citation_has_its_equation():
+    chapters = "".join(PAGES.values())
+    labels = re.findall(r"\{math\}\n:label: (\S+)", chapters)
+    cited = re.findall(r"\{eq\}`(\S+?)`", chapters)
+    for path in (ROOT / "minimal_nst").rglob("*.py"):
+        cited += re.findall(r":eq:`(\S+?)`", path.read_text(encoding="utf-8"))
+    assert len(set(labels)) == len(labels) >= 20
+    assert set(cited) == set(labels)
+
+
+def test_every_module_is_in_the_reference():
+    pages = "".join(path.read_text() for path in (DOCS / "reference").glob("*.md"))
+    documented = re.findall(r"automodule:: minimal_nst\.(\S+)", pages)
+    private = {"resources", "exercises", "gradcheck"}  # their parts are there
+    for name in MAY_IMPORT:
+        if not name.startswith("cli") and name not in private:
+            assert name in documented, name
 
 
 def solution(chapter, label):
@@ -51,7 +97,7 @@ def solution(chapter, label):
     (text,) = re.findall(
         rf"\{{solution\}} {label}\n.*?```python\n(.*?)```", CHAPTERS[chapter], re.DOTALL
     )
-    names = {"np": np, "layers": layers}
+    names = {"np": np, "layers": layers, "losses": losses, "array_module": array_module}
     exec(text, names)  # noqa: S102
     return names
 
@@ -81,3 +127,75 @@ def test_solution_reflect(rng):
     names = solution("adjoint", "adjoint-border")
     x, y = rng.standard_normal((9, 11, 3)), rng.standard_normal((11, 13, 3))
     assert adjoint(names["reflect"], names["reflect_back"], x, y) < 1e-15
+
+
+def passes(function, shape=(9, 11, 3), **arguments):
+    return all(verdict.passed for verdict in check(adapt(function, None, arguments, shape)))
+
+
+def test_solution_normalise(rng):
+    names = solution("pictures", "pictures-torch")
+    m, s = rng.uniform(0.2, 0.8, (2, 3))
+    forward = lambda x: names["normalise"](x, m, s)
+    backward = lambda dy, x: names["normalise_back"](dy, m, s)
+    assert all(v.passed for v in check(Operation("normalise", forward, backward, (9, 11, 3))))
+
+
+def test_solution_leaky():
+    names = solution("kinks", "kinks-leak")
+    leaky = Operation("leaky", names["leaky"], names["leaky_back"], (9, 11, 3))
+    assert all(verdict.passed for verdict in check(leaky))
+
+
+def test_solution_huber_loss(rng):
+    huber = solution("content", "content-huber")["huber_loss"]
+    assert passes(huber, (99, 5), P=rng.standard_normal((99, 5)))
+    for d in (0.5, -0.5, 3.0, -3.0):
+        loss = min(d * d / 2, abs(d) - 0.5) if abs(d) > 1 else d * d / 2
+        assert huber(np.array([d]), np.zeros(1))[0] == pytest.approx(loss)
+
+
+def test_solution_soft_variation():
+    assert passes(solution("variation", "variation-smooth")["soft_variation"])
+
+
+def test_solution_two_layers(rng):
+    K1, K2 = rng.standard_normal((3, 3, 3, 4)), rng.standard_normal((3, 3, 4, 2))
+    two_layers = solution("chain", "chain-small")["two_layers"]
+    assert passes(two_layers, K1=K1, K2=K2, P=rng.standard_normal((9, 11, 2)))
+
+
+def test_solution_inverse_hessian(rng):
+    root, steps = rng.standard_normal((6, 6)), rng.standard_normal((4, 6))
+    pairs = [(s, (root @ root.T + np.eye(6)) @ s) for s in steps]
+    B = solution("descent", "descent-matrix")["inverse_hessian"](pairs, 0.7)
+
+    class Metric:
+        apply = staticmethod(lambda q: 0.7 * q)
+
+    g = rng.standard_normal(6)
+    d = direction(g, [Pair(s, y, 1 / (s @ y)) for s, y in pairs], Metric())
+    np.testing.assert_allclose(d, -B @ g, rtol=1e-10)
+
+
+def test_solution_keep_colours(rng):
+    keep = solution("painting", "painting-colour")["keep_colours"]
+    painting, content = rng.uniform(0, 255, (2, 9, 11, 3))
+    weights = [0.299, 0.587, 0.114]
+    np.testing.assert_allclose(keep(painting, content) @ weights, painting @ weights)
+    np.testing.assert_allclose(keep(content, content), content)
+
+
+def test_solution_two_outputs(rng):
+    d, g = rng.standard_normal(4), rng.standard_normal(3)
+    y = solution("speed", "speed-hand")["two_outputs"](d, g)
+    np.testing.assert_allclose(y, np.correlate(d, g), rtol=1e-12)
+    F2 = winograd.toom_cook((0.0, 1.0, -1.0))
+    np.testing.assert_allclose(y, F2.A_T @ ((F2.G @ g) * (F2.B_T @ d)), rtol=1e-12)
+
+
+def test_solution_softplus():
+    softplus = solution("gpu", "gpu-module")["softplus"]
+    x = np.array([-1000.0, -1.0, 0.0, 1.0, 1000.0])
+    expected = [0, np.log1p(np.exp(-1)), np.log(2), 1 + np.log1p(np.exp(-1)), 1000]
+    np.testing.assert_allclose(softplus(x), expected)

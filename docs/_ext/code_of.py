@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -40,6 +41,14 @@ def without_docstring(source: str) -> str:
     return "\n".join(lines)
 
 
+def shown(thing: Any) -> tuple[str, str]:
+    """Its source as it is shown, and where that stands: a file and a line."""
+    source, line = inspect.getsource(thing), inspect.getsourcelines(thing)[1]
+    path = Path(inspect.getsourcefile(thing) or "")
+    where = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name
+    return without_docstring(source), f"{where}:{line}"
+
+
 class CodeOf(SphinxDirective):
     """The directive."""
 
@@ -50,17 +59,18 @@ class CodeOf(SphinxDirective):
         (name,) = self.arguments
         try:
             thing = find(name)
-            source, line = inspect.getsource(thing), inspect.getsourcelines(thing)[1]
+            code, where = shown(thing)
         except (ImportError, AttributeError, TypeError, OSError) as error:
             raise self.error(f"there is no source of {name}: {error}") from None
-        path = Path(inspect.getsourcefile(thing) or "")
-        where = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name
-        code = without_docstring(source)
         block = nodes.literal_block(code, code, language="python")
-        caption = nodes.caption("", "", nodes.literal("", f"{where}:{line}"))
+        place: nodes.Node = nodes.literal("", where)
+        if "._" not in name:  # what is private has no entry in the reference
+            link = {"refdomain": "py", "reftype": "obj", "reftarget": name, "refwarn": True}
+            place = pending_xref("", place, refexplicit=True, refdoc=self.env.docname, **link)
+        caption = nodes.caption("", "", place)
         container = nodes.container("", caption, block, literal_block=True)
         container["classes"] = ["literal-block-wrapper"]
-        self.env.note_dependency(str(path))
+        self.env.note_dependency(str(inspect.getsourcefile(thing)))
         return [container]
 
 

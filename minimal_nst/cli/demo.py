@@ -5,12 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..resources import bundled
+from ..resources import CASTLE, STARRY_NIGHT
 from ..settings import Settings
 from .stylize import paint
-
-CONTENT = "examples/content/neuschwanstein.webp"
-STYLE = "examples/style/vangogh_starry_night_cropped.jpg"
 
 
 def add_parser(commands: Any) -> None:
@@ -31,5 +28,4 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Paint the pair small and briefly, so that it is done while one watches."""
     settings = Settings(size=320, iterations=100)
-    content, style = str(bundled(CONTENT)), str(bundled(STYLE))
-    return paint(content, [style], args.output, settings, args.quiet, args.after)
+    return paint(str(CASTLE), [str(STARRY_NIGHT)], args.output, settings, args.quiet, args.after)

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FileError, UsageError
-from ..resources import bundled
+from ..resources import CASTLE, STARRY_NIGHT
 from ..settings import Settings
-from .demo import CONTENT, STYLE
 from .output import PROGRAM, say
 from .stylize import paint
 
@@ -128,5 +127,5 @@ def paint_with(folders: list[str], after: Any) -> int:
 
     folder = Path(folders[0]).resolve()
     install(folder)
-    content, style = str(bundled(CONTENT)), str(bundled(STYLE))
-    return paint(content, [style], str(folder / "painting.png"), PAINTING, False, after)
+    out = str(folder / "painting.png")
+    return paint(str(CASTLE), [str(STARRY_NIGHT)], out, PAINTING, False, after)

@@ -58,6 +58,7 @@ def complex_step(
     References
     ----------
     Martins, Sturdza & Alonso (2003), "The Complex-Step Derivative Approximation".
+    The course: :eq:`claim`.
     """
     _same_shape(x, dx)
     h = 1e-30

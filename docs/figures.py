@@ -1,0 +1,90 @@
+"""The course's figures that take too long for each build: paint them, and write docs/figures/.
+
+python docs/figures.py              # about ten minutes on two cores
+python docs/figures.py --only weights --size 128 --iterations 40
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+import minimal_nst as nst
+from minimal_nst.resources import CASTLE, STARRY_NIGHT
+
+Row = dict[str, dict[str, object]]
+"""Title of each picture -> the settings in which it differs."""
+
+FIRSTS = [f"relu{block}_1" for block in range(1, 6)]
+SECONDS = [f"relu{block}_2" for block in range(1, 6)]
+ALONE = {"init": "noise"}
+
+FIGURES: dict[str, list[Row]] = {
+    # Gatys et al. (2015), Figure 1: from one layer what is where, from several how it is painted
+    "reconstructions": [
+        {tap: {**ALONE, "style_weight": 0, "content_layers": tap} for tap in SECONDS},
+        {
+            f"relu1_1 to {tap}" if k else tap: {
+                **ALONE,
+                "content_weight": 0,
+                "style_layers": ",".join(FIRSTS[: k + 1]),
+            }
+            for k, tap in enumerate(FIRSTS)
+        },
+    ],
+    "weights": [
+        {f"--style-weight {w:g}": {"style_weight": w} for w in (1, 30, 1e3, 3e4, 1e6)},
+        {f"--tv-weight {w:g}": {"tv_weight": w} for w in (0, 0.1, 1, 10, 100)},
+        {f"--noise-ratio {r:g}": {"noise_ratio": r} for r in (0, 0.25, 0.5, 0.75, 1)},
+    ],
+    "choices": [
+        {
+            "--pooling max": {},
+            "--pooling avg": {"pooling": "avg"},
+            "--spectrum 0": {"spectrum": 0},
+            "--optimizer adam": {"optimizer": "adam"},
+            "own-lbfgs": {"optimizer": "own-lbfgs"},
+        },
+        {f"style in {tap}": {"style_layers": tap} for tap in FIRSTS},
+    ],
+    "content": [
+        {
+            f"{tap}, weight {w:g}": {**ALONE, "content_layers": tap, "content_weight": w}
+            for tap, w in zip(SECONDS, (3e3, 1e3, 1e3, 1e3, 3e4), strict=True)
+        },
+    ],
+}
+
+
+def paint(rows: list[Row], size: int, iterations: int) -> plt.Figure:
+    """A sheet with a picture for each entry."""
+    figure, axes = plt.subplots(len(rows), 5, squeeze=False, figsize=(12, 1.9 * len(rows)))
+    for axis, (title, changes) in zip(
+        axes.ravel(), (i for row in rows for i in row.items()), strict=True
+    ):
+        settings = nst.Settings(**{"size": size, "iterations": iterations, **changes})
+        painting = nst.stylize(CASTLE, STARRY_NIGHT, settings)
+        print(f"{title}: loss {painting.loss:.4g}", flush=True)
+        axis.imshow(painting.image)
+        axis.set_title(title, fontsize=10)
+        axis.set(xticks=[], yticks=[])
+    figure.tight_layout(pad=0.4)
+    return figure
+
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("--only", choices=FIGURES, help="one of them")
+parser.add_argument("--size", type=int, default=160, help="[%(default)s]")
+parser.add_argument("--iterations", type=int, default=100, help="[%(default)s]")
+options = parser.parse_args()
+(HERE / "figures").mkdir(exist_ok=True)
+for name in [options.only] if options.only else FIGURES:
+    sheet = paint(FIGURES[name], options.size, options.iterations)
+    sheet.savefig(
+        HERE / "figures" / f"{name}.jpg", dpi=100, bbox_inches="tight", pil_kwargs={"quality": 88}
+    )

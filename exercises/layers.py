@@ -17,6 +17,7 @@ Glossary::
 
 from __future__ import annotations
 
+import numpy as np
 from minimal_nst.backend import Array, array_module
 
 OFFSETS = [(i, j) for i in range(3) for j in range(3)]

@@ -37,6 +37,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from minimal_nst.backend import Array, array_module
 
 Function = Callable[[Array], tuple[float, Array]]

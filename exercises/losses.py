@@ -22,6 +22,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from minimal_nst.backend import Array, array_module
 
 Product = Callable[[Array, Array], Array]

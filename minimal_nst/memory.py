@@ -74,7 +74,7 @@ def needed(settings: Settings, content: Shape, styles: Sequence[Shape], threads:
         gates = sum(here[layer] for layer in path if layer.startswith("relu"))
         painting = item * (2 * kept + 4 * max(here.values())) + gates
         passing = 4 * max(max(values.values()) for values in there)
-    doubles, singles = VECTORS[settings.optimizer]
+    doubles, singles = VECTORS[settings.optimizer or "lbfgs"]
     optimiser = (8 * doubles + item * singles) * 3 * content[0] * content[1]
     seeing = max(sum(values[tap] for tap in settings.style_taps) for values in there)
     return fixed + max(painting + optimiser, item * (seeing + passing))

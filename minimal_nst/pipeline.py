@@ -12,7 +12,7 @@ import numpy as np
 import scipy.fft
 
 from . import images, memory
-from .backend import CPU
+from .backend import CPU, Backend
 from .coordinates import Bands, Spectrum
 from .errors import NotFinite, UsageError
 from .images import Picture
@@ -221,7 +221,7 @@ def _paint(
             end = minimize(
                 function,
                 np.zeros_like(start),
-                settings.optimizer,
+                settings.optimizer or default_optimizer(vgg.backend),
                 settings.iterations,
                 settings.learning_rate,
                 callback,
@@ -238,6 +238,22 @@ def _paint(
             error.args = (f"{error}; {_remedy(objective, content, best.evaluations)}",)
         raise
     return painted(end)
+
+
+def default_optimizer(backend: Backend) -> str:
+    """Return SciPy's L-BFGS on a CPU, and on a GPU ours, whose arrays may live there.
+
+    Parameters
+    ----------
+    backend : Backend
+        Of the network.
+
+    Returns
+    -------
+    str
+        A choice of `Settings.optimizer`.
+    """
+    return "lbfgs" if backend is CPU else "own-lbfgs"
 
 
 def _pictures(style: Any) -> list[Any]:

@@ -162,9 +162,10 @@ class Settings:
     max_seconds: float | None = option(
         None, "end after so long, counted from the start [no limit]", above=0
     )
-    optimizer: str = option(
-        "lbfgs",
-        "how the loss is minimised: SciPy's L-BFGS-B, the one by hand, or Adam",
+    optimizer: str | None = option(
+        None,
+        "how the loss is minimised: SciPy's L-BFGS-B, the one by hand, or Adam [SciPy's on a CPU, "
+        "the one by hand on a GPU]",
         choices=("lbfgs", "own-lbfgs", "adam"),
     )
     learning_rate: float = option(

@@ -40,6 +40,14 @@ def conv_backward(dy, kernel):
 def loss(F, P):
     return np.sum((F - P) ** 2) / 2, 2 * (F - P)
 
+def style(F, A):
+    D = F.T @ F - A
+    return np.sum(D * D), 4 * F @ D
+
+def half_style(F, A):
+    loss, dF = style(F, A)
+    return loss, dF / 2
+
 def crash(dy, mask):
     return dy[99 if len(mask) == 9 and mask.dtype == bool else 0]
 
@@ -180,6 +188,11 @@ def test_functions_that_fail(gradcheck, arguments, message):
         (["--shape", "kernel=0,3"], "'kernel=0,3' is no shape"),
         (["--shape", "9,11"], "--shape does nothing here: it goes with --function"),
         (["--of", "a:b"], "--of does nothing here: it goes with --function"),
+        (["--symmetric", "A"], "--symmetric does nothing here: it goes with --function"),
+        (
+            ["--function", "homework:style", "--shape", "A=5,4", "--symmetric", "A"],
+            "--symmetric A needs a square --shape A=N,N",
+        ),
         (["--seed", "3"], "--seed does nothing here: it goes with --function"),
         (["--seed", "-1", "--function", "homework:loss"], "'-1' is no seed"),
         (["layers", "--preset", "course"], "--preset does nothing here: it is for the objective"),
@@ -193,3 +206,20 @@ def test_bad_usage(gradcheck, arguments, message):
     code, out, err = gradcheck(*arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
+
+
+def test_a_symmetric_argument(gradcheck):
+    """A Gram matrix is symmetric, and what is right for it need not be for others."""
+    style = ["--function", "homework:style", "--shape", "99,5", "--shape", "A=5,5"]
+    code, out, _ = gradcheck(*style)
+    assert code == 1
+    assert out.endswith("where it is given symmetric matrices it is right: add --symmetric A\n")
+    code, out, _ = gradcheck(*style, "--symmetric", "A")
+    assert code == 0
+    assert out.count(" ok\n") == 2
+    style[1] = "homework:half_style"
+    for more in ([], ["--symmetric", "A"]):
+        code, out, _ = gradcheck(*style, *more)
+        assert code == 1
+        assert "add --symmetric" not in out
+    assert out == "homework:half_style is WRONG: it is 0.5 times what it should be\n"

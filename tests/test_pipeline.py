@@ -11,11 +11,15 @@ import time
 import minimal_nst as nst
 import numpy as np
 import pytest
+from minimal_nst import pipeline
+from minimal_nst.backend import CPU
 from minimal_nst.errors import FileError, RunError, UsageError
-from minimal_nst.pipeline import NOISE, initial_picture
+from minimal_nst.optimize import minimize
+from minimal_nst.pipeline import NOISE, default_optimizer, initial_picture
 from minimal_nst.vgg import preprocess
 from PIL import Image
 
+import strict
 from test_weights import write_keras
 
 SMALL = nst.Settings(size=64, iterations=12)
@@ -190,3 +194,18 @@ def test_bad_arguments(content, style):
     for changes in ({"settings": {}}, {"callback": 3}, {"stop": 3}):
         with pytest.raises(UsageError, match=re.escape(str(*changes.values()))):
             nst.stylize(content, style, **{"settings": SMALL, **changes})
+
+
+def test_the_default_optimizer_is_scipys_on_a_cpu_and_ours_on_a_gpu(content, style, monkeypatch):
+    assert default_optimizer(CPU) == "lbfgs"
+    assert default_optimizer(strict.BACKEND) == "own-lbfgs"
+    seen = []
+
+    def noting(function, x0, method, *args, **options):
+        seen.append(method)
+        return minimize(function, x0, method, *args, **options)
+
+    monkeypatch.setattr(pipeline, "minimize", noting)
+    nst.stylize(content, style, dataclasses.replace(SMALL, iterations=1, device="cpu"))
+    nst.stylize(content, style, dataclasses.replace(SMALL, iterations=1, optimizer="own-lbfgs"))
+    assert seen == ["lbfgs", "own-lbfgs"]

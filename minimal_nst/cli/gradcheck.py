@@ -7,7 +7,7 @@ import dataclasses
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ your own functions (NumPy, anywhere that Python finds them):
   minimal-nst gradcheck --function homework:conv_backward --of homework:conv_forward \\
       --shape 9,11,3 --shape kernel=3,3,3,4 --shape bias=4
   minimal-nst gradcheck --function homework:content_loss --shape 99,5 --shape P=99,5
+  minimal-nst gradcheck --function homework:style_loss --shape 99,5 --shape A=5,5 --symmetric A
 
 BACKWARD is called with dy, FORWARD with x, of the first --shape; a further parameter gets what
 FORWARD was given under its name, x's shape under the name 'shape', random numbers of its --shape,
@@ -41,6 +42,7 @@ def no_objective(args: argparse.Namespace) -> bool:
 IDLE: dict[str, tuple[Callable[[argparse.Namespace], bool], str]] = {
     "of": (lambda args: not args.function, "it goes with --function"),
     "shape": (lambda args: not args.function, "it goes with --function"),
+    "symmetric": (lambda args: not args.function, "it goes with --function"),
     "seed": (lambda args: not args.function, "it goes with --function"),
     "mutants": (lambda args: bool(args.function), "it is about this program's own gradients"),
     "preset": (no_objective, "it is for the objective"),
@@ -85,6 +87,13 @@ def add_parser(commands: Any) -> None:
         default=[],
         type=read_shape,
         help="of x, or of the parameter NAME [9,11,3]",
+    )
+    parser.add_argument(
+        "--symmetric",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="make the parameter NAME a symmetric matrix",
     )
     parser.add_argument(
         "--seed", metavar="N", type=read_seed, default=0, help="of the random numbers [0]"
@@ -180,15 +189,30 @@ def check_own(args: argparse.Namespace) -> int:
     from ..gradcheck import adapt, check, diagnose
 
     shapes = dict(args.shape)
-    shape = shapes.pop("", (9, 11, 3))
-    rng = np.random.default_rng(args.seed)
-    arguments: dict[str, Any] = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+    of_x = shapes.pop("", (9, 11, 3))
+    square = {name for name, (first, *rest) in shapes.items() if rest == [first]}
+    for name in args.symmetric:
+        if name not in square:
+            raise UsageError(f"--symmetric {name} needs a square --shape {name}=N,N")
     function, of = find(args.function), find(args.of) if args.of else None
+
+    def own(symmetric: Container[str]) -> tuple[Operation, Any]:
+        """The operation, and the generator that has drawn its arguments."""
+        rng = np.random.default_rng(args.seed)
+        arguments: dict[str, Any] = {}
+        for name, shape in shapes.items():
+            arguments[name] = rng.standard_normal(shape)
+            if name in symmetric:
+                arguments[name] += arguments[name].T.copy()
+        operation: Operation = adapt(function, of, arguments, of_x)
+        return dataclasses.replace(operation, name=args.function), rng
+
     try:
-        operation: Operation = adapt(function, of, arguments, shape)
-        operation = dataclasses.replace(operation, name=args.function)
-        mistake = diagnose(operation, rng)
-        bad = 0 if mistake else table(check(operation, rng))
+        mistake = diagnose(*own(args.symmetric))
+        if mistake and square - set(args.symmetric) and not diagnose(*own(square)):
+            names = " ".join(f"--symmetric {name}" for name in sorted(square))
+            mistake += f"; where it is given symmetric matrices it is right: add {names}"
+        bad = 0 if mistake else table(check(*own(args.symmetric)))
     except Exception as error:
         if sys.flags.dev_mode:
             raise

@@ -91,7 +91,6 @@ def hollow(source: str, exercises: Iterable[Exercise]) -> str:
         exercise = wanted[node.name]
         says = f'    raise NotImplementedError("exercise: {exercise.name}, chapter {exercise.chapter}")'
         lines[node.body[0].end_lineno : node.end_lineno] = [says]  # the first is the docstring
-    return (
-        re.sub(r"^from \.(\w*)", r"from minimal_nst.\1", "\n".join(lines), flags=re.MULTILINE)
-        + "\n"
-    )
+    text = "\n".join(lines) + "\n"
+    text = re.sub(r"^from \.(\w*)", r"from minimal_nst.\1", text, flags=re.MULTILINE)
+    return text.replace("\nfrom minimal_nst", "\nimport numpy as np\nfrom minimal_nst", 1)

@@ -4,7 +4,7 @@
     python benchmarks/convergence.py --ways programs --size 384 --evaluations 150,300
 
 Every way has a process of its own, whose seconds begin before Python does; all of them minimise the
-objective of the preset gatys. Losses are the best until then. What was measured is kept in --curves,
+objective of the preset gatys, unless --preset has ours minimise another. Losses are the best until then. What was measured is kept in --curves,
 so that a benchmark goes on where it was ended; --plot draws it.
 """
 
@@ -42,24 +42,25 @@ WAYS = {
         "ours, pixels": {"spectrum": 0},
     },
     "coordinates": {
-        "lbfgs, pixels": {"spectrum": 0},
-        "lbfgs, spectrum 0.25": {"spectrum": 0.25},
-        "lbfgs, spectrum 0.5": {"spectrum": 0.5},
-        "lbfgs, spectrum 0.75": {"spectrum": 0.75},
-        "lbfgs, pixels, from noise": {"spectrum": 0, "init": "noise"},
-        "lbfgs, spectrum 0.5, from noise": {"spectrum": 0.5, "init": "noise"},
+        "lbfgs, pixels": {"spectrum": 0, "optimizer": "lbfgs"},
+        "lbfgs, spectrum 0.25": {"spectrum": 0.25, "optimizer": "lbfgs"},
+        "lbfgs, spectrum 0.5": {"spectrum": 0.5, "optimizer": "lbfgs"},
+        "lbfgs, spectrum 0.75": {"spectrum": 0.75, "optimizer": "lbfgs"},
+        "lbfgs, pixels, from noise": {"spectrum": 0, "optimizer": "lbfgs", "init": "noise"},
+        "lbfgs, spectrum 0.5, from noise": {"spectrum": 0.5, "optimizer": "lbfgs", "init": "noise"},
         "adam, pixels": {"spectrum": 0, "optimizer": "adam"},
         "adam, spectrum 0.5": {"spectrum": 0.5, "optimizer": "adam"},
     },
 }
 
 
-def ours(content, style, size, most, threads, **changes):
+def ours(content, style, size, most, threads, preset="default", **changes):
     """When each evaluation was done, and its loss."""
     import minimal_nst as nst
 
     stamps = []
-    settings = nst.Settings(size=size, iterations=10**6, threads=threads, **changes)
+    given = {"size": size, "iterations": 10**6, "threads": threads, **changes}
+    settings = nst.Settings.preset(preset, **given)
     painting = nst.stylize(
         content, style, settings, stop=lambda: stamps.append(time.time()) or len(stamps) >= most
     )
@@ -104,6 +105,7 @@ def course(title, way, changes, options):
     content, style = PAIRS[title]
     arguments = [str(ROOT / "examples/content" / content), str(ROOT / "examples/style" / style)]
     program = "pytorch" if way in PYTORCH else "ours"
+    changes = changes if way in PYTORCH else {**changes, "preset": options.preset}
     code = (
         f"import convergence, json; print(json.dumps(convergence.{program}(*{arguments}, "
         f"{options.size}, {max(options.evaluations)}, {options.threads}, **{changes})))"
@@ -180,6 +182,7 @@ def numbers(text):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ways", choices=WAYS, default="coordinates", help="[%(default)s]")
+    parser.add_argument("--preset", default="default", help="of ours [%(default)s]")
     parser.add_argument("--size", type=int, default=256, help="[%(default)s]")
     parser.add_argument("--evaluations", type=numbers, default="25,50,100", help="[%(default)s]")
     parser.add_argument(

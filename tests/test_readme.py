@@ -15,6 +15,8 @@ from minimal_nst.mutants import MUTANTS
 from conftest import EXAMPLES, ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+BENCHMARKS = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+PAIRS = ("Neuschwanstein", "Louvre", "astronaut", "chelsea")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 COMMANDS = [
     part.strip()
@@ -55,6 +57,35 @@ def test_presets_are_those_that_exist():
 
 def test_the_number_of_mutants():
     assert f"{len(MUTANTS)} wrong gradients" in README
+
+
+def ratios(size):
+    """PyTorch's time over ours in the tables of both instruction sets."""
+    table = rf"^{size} x {size}, .*?\n  ours, winograd .*?this: +([\d.]+)"
+    return [float(ratio) for ratio in re.findall(table, BENCHMARKS, re.MULTILINE)]
+
+
+def column(way, position, section):
+    """A number of each row of a way, in a section of the benchmarks."""
+    rows = re.findall(rf"^  {re.escape(way)}  +(.*)$", section, re.MULTILINE)
+    return [row.split()[position] for row in rows]
+
+
+def test_the_figures_are_those_of_the_benchmarks():
+    wide, narrow = ratios(512)
+    assert f"take {wide:.1f} (AVX-512) to {narrow:.1f} times (AVX2) as long" in README
+    assert [round(ratio) for ratio in ratios(1024)] == [2, 2]  # "at 1024 twice as long"
+    assert min(ratios(256)) > 1 > max(ratios(128))  # "about even", "PyTorch is ahead"
+    for memory in re.search(r"(\d+) MiB in all instead of (\d+) at 512 px", README).groups():
+        assert re.search(rf"^  512 px .* measured +{memory}, ", BENCHMARKS, re.MULTILINE)
+    coordinates = BENCHMARKS.partition("## What the optimiser moves")[2].partition("\n## ")[0]
+    needed = [int(count) for count in column("lbfgs, spectrum 0.5", 3, coordinates)]
+    assert f"{min(needed)} to {max(needed)} evaluations for what pixels take 100" in README
+    programs = BENCHMARKS.partition("## Against PyTorch's optimiser")[2].partition("\n## ")[0]
+    shares = [column(way, 0, programs)[len(PAIRS)] for way in ("ours", "ours, own L-BFGS")]
+    assert "evaluations in {} and {} of them".format(*shares) in README
+    seconds = [column(way, 1, programs)[-1] for way in ("ours", "ours, own L-BFGS")]
+    assert "in {} and {} of the seconds".format(*seconds) in README
 
 
 def test_the_python_runs(tmp_path):

@@ -117,7 +117,7 @@ def style_loss(
     raise NotImplementedError("exercise: style_loss, chapter 7")
 
 
-def total_variation(x: Array, weight: float = 1.0) -> tuple[Any, Array]:
+def total_variation(x: Array, weight: float = 1.0, mean: bool = False) -> tuple[Any, Array]:
     r"""Squared differences between neighbouring pixels, and their gradient.
 
     .. math:: E = \sum_{hwc} (x_{h+1,w,c} - x_{hwc})^2 + (x_{h,w+1,c} - x_{hwc})^2
@@ -128,6 +128,8 @@ def total_variation(x: Array, weight: float = 1.0) -> tuple[Any, Array]:
         The picture.
     weight : float
         Factor of both results.
+    mean : bool
+        Take the mean of each of the two kinds of differences, in the place of the sum.
 
     Returns
     -------
@@ -140,6 +142,78 @@ def total_variation(x: Array, weight: float = 1.0) -> tuple[Any, Array]:
     The course: :eq:`tv`, :eq:`dtv`.
     """
     raise NotImplementedError("exercise: total_variation, chapter 8")
+
+
+def absolute_variation(x: Array, weight: float = 1.0, mean: bool = False) -> tuple[Any, Array]:
+    r"""Absolute differences between neighbouring pixels, and their gradient: edges may stay.
+
+    .. math:: E = \sum_{hwc} |x_{h+1,w,c} - x_{hwc}| + |x_{h,w+1,c} - x_{hwc}|
+
+    Where two neighbours are equal the derivative is taken to be 0.
+
+    Parameters
+    ----------
+    x : (H, W, C) array
+        The picture.
+    weight : float
+        Factor of both results.
+    mean : bool
+        Take the mean of each of the two kinds of differences, in the place of the sum.
+
+    Returns
+    -------
+    loss : float
+    dx : (H, W, C) array
+
+    References
+    ----------
+    Rudin, Osher & Fatemi (1992), "Nonlinear Total Variation Based Noise Removal Algorithms", in the
+    form that has the two directions apart.
+    """
+    xp = array_module(x)
+    down = x[1:] - x[:-1]
+    right = x[:, 1:] - x[:, :-1]
+    v, h = (weight / down.size, weight / right.size) if mean else (weight, weight)
+    below, beside = xp.sign(down.real), xp.sign(right.real)  # |d| = sign(d) d, also for complex d
+    dx = xp.zeros_like(x)
+    dx[1:] += v * below
+    dx[:-1] -= v * below
+    dx[:, 1:] += h * beside
+    dx[:, :-1] -= h * beside
+    return v * _sum(below * down) + h * _sum(beside * right), dx
+
+
+def keras_variation(x: Array, weight: float = 1.0) -> tuple[Any, Array]:
+    r"""A power between the two, as Keras' example has it, and its gradient.
+
+    .. math:: E = \sum_{hwc} \left[ (x_{h+1,w,c} - x_{hwc})^2 + (x_{h,w+1,c} - x_{hwc})^2
+              \right]^{1.25}
+
+    Parameters
+    ----------
+    x : (H, W, C) array
+        The picture; pixels of the last row and column are the neighbours of others only.
+    weight : float
+        Factor of both results.
+
+    Returns
+    -------
+    loss : float
+    dx : (H, W, C) array
+
+    References
+    ----------
+    Mahendran & Vedaldi (2015), section 2, with exponent beta = 2.5.
+    """
+    down = x[1:, :-1] - x[:-1, :-1]
+    right = x[:-1, 1:] - x[:-1, :-1]
+    square = down * down + right * right
+    slope = 2.5 * weight * square**0.25
+    dx = array_module(x).zeros_like(x)
+    dx[1:, :-1] += slope * down
+    dx[:-1, 1:] += slope * right
+    dx[:-1, :-1] -= slope * (down + right)
+    return weight * _sum(square**1.25), dx
 
 
 def _sum(x: Array) -> Any:

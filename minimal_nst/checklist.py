@@ -73,6 +73,26 @@ LOSSES = (
         lambda x: losses.total_variation(x)[0],
         lambda dy, x: dy * losses.total_variation(x)[1],
     ),
+    Operation(
+        "total_variation, mean",
+        lambda x: losses.total_variation(x, mean=True)[0],
+        lambda dy, x: dy * losses.total_variation(x, mean=True)[1],
+    ),
+    Operation(
+        "absolute_variation",
+        lambda x: losses.absolute_variation(x)[0],
+        lambda dy, x: dy * losses.absolute_variation(x)[1],
+    ),
+    Operation(
+        "absolute_variation, mean",
+        lambda x: losses.absolute_variation(x, mean=True)[0],
+        lambda dy, x: dy * losses.absolute_variation(x, mean=True)[1],
+    ),
+    Operation(
+        "keras_variation",
+        lambda x: losses.keras_variation(x)[0],
+        lambda dy, x: dy * losses.keras_variation(x)[1],
+    ),
 )
 
 COORDINATES = Operation(

@@ -218,4 +218,28 @@ MUTANTS = (
         "each difference pulls at both of its pixels, with opposite signs",
         lambda dy, x: dy * _one_sided(x),
     ),
+    Mutant(
+        "absolute_variation",
+        "the difference for its sign",
+        "the slope of |d| is 1 or -1, however large d is",
+        lambda dy, x: dy * losses.total_variation(x)[1] / 2,
+    ),
+    Mutant(
+        "keras_variation",
+        "inner derivative lost",
+        "the squares within the power give a 2 of their own",
+        lambda dy, x: dy * losses.keras_variation(x)[1] / 2,
+    ),
+    Mutant(
+        "total_variation, mean",
+        "the sum's gradient",
+        "a mean is divided by the number of differences, and so is its gradient",
+        lambda dy, x: dy * losses.total_variation(x)[1],
+    ),
+    Mutant(
+        "absolute_variation, mean",
+        "the sum's gradient",
+        "a mean is divided by the number of differences, and so is its gradient",
+        lambda dy, x: dy * losses.absolute_variation(x)[1],
+    ),
 )

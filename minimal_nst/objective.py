@@ -22,7 +22,14 @@ import numpy as np
 from .backend import Array
 from .checks import as_picture
 from .errors import UsageError
-from .losses import content_loss, gram_matrix, style_loss, total_variation
+from .losses import (
+    absolute_variation,
+    content_loss,
+    gram_matrix,
+    keras_variation,
+    style_loss,
+    total_variation,
+)
 from .settings import Settings
 from .vgg import VGG19, preprocess
 
@@ -124,7 +131,7 @@ class Objective:
         dx = self.vgg.backward(tape, gradients)
         self.vgg.engine.recycle(features.values())
         if self.settings.tv_weight:
-            terms["tv"], dTV = total_variation(image, self.settings.tv_weight)
+            terms["tv"], dTV = self._variation(image)
             dx = dx + dTV
         self.terms = terms
         return sum(terms.values()), backend.download(dx)
@@ -144,6 +151,14 @@ class Objective:
             scale = weight if self.settings.style_form == "paper" else weight * 4 / N**2
             A, engine = self._grams[tap] * M, self.vgg.engine
             yield "style", tap, *style_loss(F, A, scale, engine.contract, engine.transform)
+
+    def _variation(self, x: Array) -> tuple[Any, Array]:
+        """The total variation of the picture itself, in one of its forms."""
+        form, weight = self.settings.tv_form, self.settings.tv_weight
+        if form == "keras":
+            return keras_variation(x, weight)
+        variation = total_variation if form.endswith("squared") else absolute_variation
+        return variation(x, weight, form.startswith("mean"))
 
 
 def as_matrix(features: Array) -> Array:

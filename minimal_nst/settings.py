@@ -198,6 +198,12 @@ class Settings:
         "a layer's style loss: mean of squares of Gram/(M N), or the paper's sum/(4 N^2 M^2)",
         choices=("mean", "paper"),
     )
+    tv_form: str = option(
+        "squared",
+        "total variation: sum or mean of squared or absolute differences of neighbours, or Keras' sum "
+        "of their squares to the power of 1.25",
+        choices=("squared", "mean-squared", "absolute", "mean-absolute", "keras"),
+    )
     pooling: str = option("max", "how the network halves its pictures", choices=("max", "avg"))
     init: str = option(
         "content", "start: content, noise, or the path of a picture, of which the middle is taken"

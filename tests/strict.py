@@ -25,6 +25,7 @@ FUNCTIONS = (
     "multiply",
     "empty_like",
     "einsum",
+    "sign",
 )
 
 

@@ -104,6 +104,7 @@ def test_every_setting_is_an_option_with_its_own_value(monkeypatch, out):
     given = {
         "size": 77, "style_size": 55, "iterations": 3, "optimizer": "adam", "learning_rate": 0.5,
         "content_weight": 7.0, "style_weight": 8.0, "tv_weight": 9.0,
+        "tv_form": "keras",
         "content_layers": (("relu3_1", 0.5),), "style_layers": (("pool1", 1.0), ("conv2_1", 2.0)),
         "content_form": "paper", "style_form": "paper", "pooling": "avg", "init": "start.png",
         "noise_ratio": 0.5, "seed": 11, "weights": "w.h5", "conv": "winograd", "dtype": "float64",
@@ -155,6 +156,7 @@ BAD_USAGE = {
     "--content-layers does nothing": ["--content-weight", "0", "--content-layers", "relu1_1"],
     "--content-form does nothing": ["--content-weight", "0", "--content-form", "paper"],
     "--style-layers does nothing": ["--style-weight", "0", "--style-layers", "relu1_1"],
+    "--tv-form does nothing here: --tv-weight is 0": ["--tv-form", "keras"],
     "--style-form does nothing": ["--style-weight", "0", "--style-form", "paper"],
     "would have 16x6 pixels at size 16": ["--size", "16"],
 }

@@ -19,10 +19,12 @@ def cases(rng):
         "content": (lambda F: losses.content_loss(F, P), rng.standard_normal((M, N))),
         "style": (lambda F: losses.style_loss(F, A), rng.standard_normal((M, N))),
         "tv": (losses.total_variation, rng.standard_normal((9, 11, 3))),
+        "absolute": (losses.absolute_variation, rng.standard_normal((9, 11, 3))),
+        "keras": (losses.keras_variation, rng.standard_normal((9, 11, 3))),
     }
 
 
-NAMES = ("content", "style", "tv")
+NAMES = ("content", "style", "tv", "absolute", "keras")
 
 
 @pytest.mark.parametrize("operation", LOSSES, ids=lambda operation: operation.name)
@@ -74,6 +76,18 @@ def test_total_variation_of_a_checkerboard_counts_its_edges():
     """Each of the 3*3 + 2*4 neighbouring pairs of a 3x4 board differs by 1."""
     board = (np.indices((3, 4)).sum(axis=0) % 2).astype(float)[..., None]
     assert losses.total_variation(board)[0] == 3 * 3 + 2 * 4
+    assert losses.total_variation(board, mean=True)[0] == 2
+    assert losses.absolute_variation(-3 * board)[0] == 3 * (3 * 3 + 2 * 4)
+    assert losses.absolute_variation(3 * board, mean=True)[0] == 6
+    assert losses.keras_variation(board)[0] == pytest.approx(2 * 3 * 2**1.25)
+
+
+@pytest.mark.parametrize("variation", [losses.absolute_variation, losses.keras_variation])
+def test_variation_of_an_even_picture_has_no_gradient(variation):
+    """Where neighbours are equal there is a kink, or a power of 0: neither may give a NaN."""
+    loss, dx = variation(np.full((9, 11, 3), 7.0))
+    assert loss == 0
+    assert not dx.any()
 
 
 def test_sums_are_double_even_for_float32():
@@ -93,7 +107,8 @@ def test_same_on_every_device(backend: Backend, dtype, rng):
     def everything(put):
         G = losses.gram_matrix(put(P))
         found = [losses.content_loss(put(F), put(P)), losses.style_loss(put(F), G)]
-        return [*found, losses.total_variation(put(x))]
+        variations = (losses.total_variation, losses.absolute_variation, losses.keras_variation)
+        return [*found, *(variation(put(x)) for variation in variations)]
 
     tolerance = {"float64": 1e-12, "float32": 1e-5}[dtype]
     there = everything(lambda a: backend.upload(a, dtype))

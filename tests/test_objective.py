@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
-from minimal_nst import VGG19, Objective, Settings, gradcheck
+from minimal_nst import VGG19, Objective, Settings, gradcheck, losses
 from minimal_nst.backend import Backend
 from minimal_nst.errors import UsageError
 from minimal_nst.settings import PRESETS
@@ -47,6 +49,36 @@ def test_gradient_by_complex_step(weights, pictures, pooling, form, conv, rng):
     assert type(loss) is float
     assert dx.shape == x.shape
     assert gradcheck.complex_step(lambda x: complex_(x)[0], x, dx, rng) < 1e-10
+
+
+TV_FORMS = {
+    "squared": losses.total_variation,
+    "mean-squared": lambda x, weight: losses.total_variation(x, weight, mean=True),
+    "absolute": losses.absolute_variation,
+    "mean-absolute": lambda x, weight: losses.absolute_variation(x, weight, mean=True),
+    "keras": losses.keras_variation,
+}
+
+
+def test_every_form_of_the_total_variation_is_known_here():
+    (field,) = (field for field in dataclasses.fields(Settings) if field.name == "tv_form")
+    assert tuple(TV_FORMS) == field.metadata["choices"]
+
+
+@pytest.mark.parametrize("form", TV_FORMS)
+def test_forms_of_the_total_variation(weights, pictures, form, rng):
+    content, styles = pictures
+    light = {"style_layers": "relu1_1", "content_layers": "relu1_1"}
+    image = rng.uniform(0, 255, (*TINY, 3))
+    without = Objective(VGG19(weights, dtype="float64"), content, styles, Settings(**light))
+    settings = Settings(**light, tv_weight=0.7, tv_form=form)
+    objective = Objective(VGG19(weights, dtype="float64"), content, styles, settings)
+    loss, dx = objective(image)
+    loss0, dx0 = without(image)
+    tv, dtv = TV_FORMS[form](preprocess(image), 0.7)
+    assert objective.terms["tv"] == tv > 0
+    assert loss == pytest.approx(loss0 + tv)
+    np.testing.assert_allclose(dx, dx0 + dtv[..., ::-1], atol=1e-12 * np.abs(dx).max())
 
 
 def discrete_choices(objective):

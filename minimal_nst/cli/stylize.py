@@ -39,6 +39,7 @@ IDLE: dict[str, tuple[Callable[[Settings], bool], str]] = {
     "content_form": (lambda s: s.content_weight == 0, "--content-weight is 0"),
     "style_layers": (lambda s: s.style_weight == 0, "--style-weight is 0"),
     "style_form": (lambda s: s.style_weight == 0, "--style-weight is 0"),
+    "tv_form": (lambda s: s.tv_weight == 0, "--tv-weight is 0"),
 }
 """Option -> when it would be given in vain, and why."""
 

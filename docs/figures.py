@@ -52,6 +52,10 @@ FIGURES: dict[str, list[Row]] = {
         },
         {f"style in {tap}": {"style_layers": tap} for tap in FIRSTS},
     ],
+    "presets": [
+        {name: {"preset": name} for name in list(nst.PRESETS)[start : start + 5]}
+        for start in range(0, len(nst.PRESETS), 5)
+    ],
     "content": [
         {
             f"{tap}, weight {w:g}": {**ALONE, "content_layers": tap, "content_weight": w}
@@ -67,7 +71,8 @@ def paint(rows: list[Row], size: int, iterations: int) -> plt.Figure:
     for axis, (title, changes) in zip(
         axes.ravel(), (i for row in rows for i in row.items()), strict=True
     ):
-        settings = nst.Settings(**{"size": size, "iterations": iterations, **changes})
+        given = {"preset": "default", "size": size, "iterations": iterations, **changes}
+        settings = nst.Settings.preset(given.pop("preset"), **given)
         painting = nst.stylize(CASTLE, STARRY_NIGHT, settings)
         print(f"{title}: loss {painting.loss:.4g}", flush=True)
         axis.imshow(painting.image)

@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from .errors import NSTError as NSTError
     from .objective import Objective as Objective
     from .pipeline import Painting as Painting, stylize as stylize
-    from .settings import PRESETS as PRESETS, Settings as Settings
+    from .presets import PRESETS as PRESETS
+    from .settings import Settings as Settings
     from .vgg import VGG19 as VGG19
     from .weights import load_weights as load_weights
 
 _HOMES = {
     "NSTError": "errors",
     "Objective": "objective",
-    "PRESETS": "settings",
+    "PRESETS": "presets",
     "Painting": "pipeline",
     "Settings": "settings",
     "VGG19": "vgg",

@@ -74,3 +74,23 @@ def canonical(tap: str) -> str:
 def depth_of(taps: Iterable[str]) -> int:
     """Return how many of `LAYERS` must be computed to reach the deepest of `taps`."""
     return max(LAYERS.index(tap) for tap in taps) + 1
+
+
+def shape_of(tap: str, height: int, width: int) -> tuple[int, int, int]:
+    """Return the shape of a layer's output.
+
+    Parameters
+    ----------
+    tap : str
+        A member of `LAYERS`.
+    height, width : int
+        Of the picture.
+
+    Returns
+    -------
+    (H_l, W_l, C_l)
+        Every pooling halves both sides, and leaves an odd rest out.
+    """
+    block = next(int(character) for character in tap if character.isdigit())
+    halvings = block if tap.startswith("pool") else block - 1
+    return height >> halvings, width >> halvings, CHANNELS[block - 1][-1]

@@ -1,4 +1,4 @@
-"""Settings: the one place where a default is written. Presets: published programs as data.
+"""Settings: the one place where a default is written.
 
 The command line is built from the fields of `Settings`, so an option, its meaning and its default
 stand here and nowhere else. The objective that they describe is
@@ -24,14 +24,12 @@ from typing import Any, Self
 
 from .architecture import canonical, depth_of
 from .errors import UsageError
+from .presets import PRESETS, LayerWeights
 
 SMALLEST = 16
 """Pixels that each side of a picture needs: VGG-19 halves it four times up to block 5."""
 
 LARGEST = 2**16
-
-LayerWeights = tuple[tuple[str, float], ...]
-
 
 COARSEST = 192
 """Longer side of the smallest scale that is chosen by itself: what the deepest layers see at once
@@ -340,67 +338,3 @@ def problem(item: dataclasses.Field[Any], value: Any) -> str:
     number: Any = value
     inside = number <= high and (number > above if low is None else number >= low)
     return "" if inside else text
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A published program: what it is, where its numbers stand, and the settings they make.
-
-    References
-    ----------
-    The course: :eq:`common`, :eq:`mean-form`.
-    """
-
-    summary: str
-    source: str
-    settings: Mapping[str, Any]
-
-
-# A preset that follows a published program moves the pixels as that program does (spectrum 0), so
-# that its course can be compared; the default does what paints best.
-PRESETS: dict[str, Preset] = {
-    "default": Preset(
-        summary="what paints best here: the losses of `gatys`, minimised in coordinates of our own",
-        source="coordinates.py",
-        settings={},
-    ),
-    "gatys": Preset(
-        summary="Leon Gatys' own PyTorch notebook: content picture as start, L-BFGS",
-        source="github.com/leongatys/PytorchNeuralStyleTransfer be6c8e2, NeuralStyleTransfer.ipynb",
-        settings={"spectrum": 0.0},
-    ),
-    "course": Preset(
-        summary="deeplearning.ai's assignment (TensorFlow 1): start of 60 % noise, Adam",
-        source="'Art Generation with Neural Style Transfer', course 4 week 4, TF1 version",
-        settings={
-            "spectrum": 0.0,
-            "content_layers": (("relu4_2", 0.25),),  # the assignment's 1/4 before alpha = 10
-            "content_weight": 10.0,
-            "style_form": "paper",
-            "style_layers": tuple((f"relu{block}_1", 0.2) for block in range(1, 6)),
-            "style_weight": 40.0,
-            "pooling": "avg",
-            "noise_ratio": 0.6,
-            "optimizer": "adam",
-            "learning_rate": 2.0,
-            "iterations": 200,
-        },
-    ),
-    "cysmith": Preset(
-        summary="the neural-style-tf lineage: conv5_2, plain sum of squares, L-BFGS",
-        source="github.com/cysmith/neural-style-tf a2c374f, neural_style.py",
-        settings={
-            "spectrum": 0.0,
-            "content_layers": (("conv5_2", 1.0),),
-            "content_form": "paper",
-            "content_weight": 5.0,
-            "style_form": "paper",
-            "style_layers": tuple((f"conv{block}_1", 0.04) for block in range(1, 6)),
-            # The project that this follows publishes no weights. With neural-style-tf's own 1e4
-            # nothing of the content is left at conv5_2; 20 balances the two at 256 to 512 pixels.
-            "style_weight": 20.0,
-            "pooling": "avg",
-            "noise_ratio": 0.2,
-        },
-    ),
-}

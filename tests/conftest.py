@@ -77,3 +77,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(skip)
+
+
+def transcribed(preset, **changes):
+    """Settings of a preset as its reference computes it.
+
+    neural-style's total variation is not in the loss that it prints.
+    """
+    if preset == "johnson":
+        changes["tv_weight"] = 0.0
+    return nst.Settings.preset(preset, **changes)

@@ -9,7 +9,7 @@ import pytest
 from minimal_nst import VGG19, Objective, Settings, gradcheck, losses
 from minimal_nst.backend import Backend
 from minimal_nst.errors import UsageError
-from minimal_nst.settings import PRESETS
+from minimal_nst.presets import PRESETS
 from minimal_nst.vgg import LAYERS, preprocess
 
 from test_vgg import Spy

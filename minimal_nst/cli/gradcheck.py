@@ -12,7 +12,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RunError, UsageError
-from ..settings import PRESETS, Settings
+from ..presets import PRESETS
+from ..settings import Settings
 from .output import count, say
 
 if TYPE_CHECKING:

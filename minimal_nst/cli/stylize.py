@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FileError, RunError, UsageError
-from ..settings import PRESETS, Settings, parse_layers, parse_scales, problem
+from ..presets import PRESETS
+from ..settings import Settings, parse_layers, parse_scales, problem
 from .endings import Endings
 from .output import NOTHING_PAINTED, PROGRAM, count, fail, say
 

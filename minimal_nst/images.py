@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import io
 import os
 import tempfile
@@ -24,8 +25,11 @@ from .settings import SMALLEST
 
 Picture: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray"
 
-READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 """Pillow has some forty parsers; only these see a stranger's file."""
+
+HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+"""What stands in the ninth to twelfth byte of a telephone's pictures (ISO/IEC 23008-12)."""
 
 WRITABLE: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {}),
@@ -47,7 +51,7 @@ def load(picture: Picture, size: int | None = None, option: str = "size") -> np.
     Parameters
     ----------
     picture : path, PIL image or array
-        A PNG, JPEG, WebP, TIFF or BMP file; or an (H, W), (H, W, 3) or (H, W, 4) array in 0..255.
+        A PNG, JPEG, WebP, TIFF, BMP, GIF or AVIF file, or with `pillow-heif` a HEIC; or an (H, W), (H, W, 3) or (H, W, 4) array in 0..255.
     size : int, optional
         Longer side in pixels to scale to, up or down, keeping the aspect (Lanczos).
     option : str
@@ -265,7 +269,7 @@ def _reading(path: Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=READABLE) as image:
+            with Image.open(path, formats=_formats(path)) as image:
                 yield image
     except (FileError, UsageError) as error:
         raise type(error)(f"{path}: {error}" if str(path) not in str(error) else error) from None
@@ -285,6 +289,22 @@ def _reading(path: Path) -> Iterator[Image.Image]:
             raise FileError(f"{path}: cannot be read ({error.strerror})") from None
         reason = " ".join(str(error).split()) or type(error).__name__
         raise FileError(f"{path}: damaged picture ({reason})") from error
+
+
+def _formats(path: Path) -> tuple[str, ...]:
+    """The parsers that may see a file; that of HEIC is a package of its own."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[4:8] != b"ftyp" or head[8:] not in HEIF_BRANDS:
+        return READABLE
+    try:
+        importlib.import_module("pillow_heif").register_heif_opener()
+    except ImportError:
+        raise FileError(
+            'is a HEIC picture, which needs another package: pip install "minimal_nst[heif]"; or '
+            "convert it to JPEG"
+        ) from None
+    return (*READABLE, "HEIF")
 
 
 @contextlib.contextmanager

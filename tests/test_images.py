@@ -6,10 +6,12 @@ import contextlib
 import io
 import os
 import struct
+import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from minimal_nst import images
 from minimal_nst.errors import FileError, NSTError, UsageError
@@ -203,8 +205,8 @@ def bad_files(folder: Path) -> dict[str, bytes | None]:
     buffer = io.BytesIO()
     Image.effect_noise((64, 64), 50).convert("RGB").save(buffer, "PNG")
     png = buffer.getvalue()
-    gif = io.BytesIO()
-    Image.new("L", (20, 20)).save(gif, "GIF")
+    pcx = io.BytesIO()
+    Image.new("L", (20, 20)).save(pcx, "PCX")
     floats = io.BytesIO()
     Image.new("F", (20, 20)).save(floats, "TIFF")
     bomb = bytearray(png)
@@ -215,7 +217,8 @@ def bad_files(folder: Path) -> dict[str, bytes | None]:
         "text.jpg": b"hello",
         "cut.png": png[: len(png) // 2],
         "header.png": png[:20],
-        "allowed-not.gif": gif.getvalue(),
+        "allowed-not.pcx": pcx.getvalue(),
+        "cut.heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
         "float.tiff": floats.getvalue(),
         "bomb.png": bytes(bomb),
     }
@@ -371,3 +374,31 @@ def test_covering_crops_the_middle():
     wide[:, 20:40] = 200
     assert (images.cover(wide, 20, 20) == 200).all()
     assert images.cover(wide, 30, 10).shape == (10, 30, 3)
+
+
+def test_gif_gives_its_first_frame(tmp_path):
+    first, second = Image.new("RGB", (20, 30), "red"), Image.new("RGB", (20, 30), "blue")
+    first.save(tmp_path / "two.gif", save_all=True, append_images=[second])
+    image = images.load(tmp_path / "two.gif")
+    assert image.shape == (30, 20, 3)
+    assert (image == [255, 0, 0]).all()
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
+def test_avif_and_heic_are_read_as_they_were(tmp_path, kind):
+    if kind == "HEIF":
+        pillow_heif.register_heif_opener()
+    across, down = np.meshgrid(np.linspace(0, 255, 64), np.linspace(0, 255, 48))
+    picture = np.stack([across, down, 255 - across], axis=-1).astype(np.uint8)
+    path = tmp_path / f"picture.{kind.lower()}"
+    Image.fromarray(picture).save(path, kind, quality=95)
+    assert images.measure(path) == (48, 64)
+    assert np.abs(images.load(path).astype(float) - picture).mean() < 4
+
+
+def test_heic_without_its_package(tmp_path, monkeypatch):
+    pillow_heif.register_heif_opener()
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.heic", "HEIF")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(FileError, match=r"a.heic: is a HEIC picture.*minimal_nst\[heif\]"):
+        images.load(tmp_path / "a.heic")

@@ -33,7 +33,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
     "objective": ({*LEAVES, "backend", "checks", "vgg", "losses", "settings"}, {"numpy"}),
     "lbfgs": ({"backend"}, set()),
     "optimize": ({"errors", "lbfgs"}, {"numpy", "scipy"}),
-    "images": ({"checks", "errors", "settings"}, {"numpy", "PIL"}),
+    "images": ({"checks", "errors", "settings"}, {"numpy", "PIL", "pillow_heif"}),
     "memory": ({*LEAVES, "optimize", "settings"}, set()),
     "pipeline": (
         {

@@ -65,7 +65,9 @@ def add_parser(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "content", metavar="CONTENT", help="picture to paint (PNG, JPEG, WebP, TIFF or BMP)"
+        "content",
+        metavar="CONTENT",
+        help="picture to paint (PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF, HEIC)",
     )
     parser.add_argument("styles", metavar="STYLE", nargs="+", help="picture in the style wanted")
     parser.add_argument(

@@ -26,7 +26,8 @@ extensions = [
     "sphinx_exercise",
     "sphinx_togglebutton",
 ]
-autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": True}
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_preserve_defaults = True  # as the source has them, not as this machine prints them
 autodoc_typehints = "none"  # the docstrings say more: shapes
 napoleon_google_docstring = False
 napoleon_use_rtype = False

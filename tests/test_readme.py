@@ -78,7 +78,7 @@ def test_the_figures_are_those_of_the_benchmarks():
     assert min(ratios(256)) > 1 > max(ratios(128))  # "about even", "PyTorch is ahead"
     for memory in re.search(r"(\d+) MiB in all instead of (\d+) at 512 px", README).groups():
         assert re.search(rf"^  512 px .* measured +{memory}, ", BENCHMARKS, re.MULTILINE)
-    coordinates = BENCHMARKS.partition("## What the optimiser moves")[2].partition("\n## ")[0]
+    coordinates = BENCHMARKS.partition("## What the optimiser moves")[2].partition("\n###")[0]
     needed = [int(count) for count in column("lbfgs, spectrum 0.5", 3, coordinates)]
     assert f"{min(needed)} to {max(needed)} evaluations for what pixels take 100" in README
     programs = BENCHMARKS.partition("## Against PyTorch's optimiser")[2].partition("\n## ")[0]

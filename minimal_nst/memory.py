@@ -11,11 +11,12 @@ Glossary::
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from .architecture import CONVOLUTIONS, LAYERS, depth_of
+from .architecture import CONVOLUTIONS, LAYERS, depth_of, shape_of
 from .errors import OutOfMemory
 from .optimize import HISTORY
 from .settings import SMALLEST, Settings
@@ -82,13 +83,8 @@ def needed(settings: Settings, content: Shape, styles: Sequence[Shape], threads:
 
 def _values(shape: Shape, path: Sequence[str]) -> Iterator[tuple[str, int]]:
     """Layer -> how many numbers its output has."""
-    height, width = shape
-    channels = 3
     for layer in path:
-        if layer.startswith("pool"):
-            height, width = height // 2, width // 2
-        channels = CONVOLUTIONS[layer][1] if layer.startswith("conv") else channels
-        yield layer, height * width * channels
+        yield layer, math.prod(shape_of(layer, *shape))
 
 
 def _pool_after(layer: str, path: Sequence[str]) -> str:

@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .architecture import CHANNELS
+
 LayerWeights = tuple[tuple[str, float], ...]
 
 
@@ -36,7 +38,7 @@ class Preset:
     deviations : tuple of str
         What is not followed.
     defect : str
-        A mistake of the original that is not repeated here; '' if none is known.
+        A mistake of the original, not repeated here unless it says so; '' if none is known.
 
     References
     ----------
@@ -48,10 +50,6 @@ class Preset:
     settings: Mapping[str, Any]
     deviations: tuple[str, ...] = ()
     defect: str = ""
-
-
-CHANNELS = (64, 128, 256, 512, 512)
-"""N of the layers relu1_1 to relu5_1."""
 
 
 def firsts(*weights: float) -> LayerWeights:
@@ -145,7 +143,7 @@ PRESETS: dict[str, Preset] = {
             "spectrum": 0.0,
             "content_weight": 1e5,
             # the sum of squares of Gram/(M N), which is N^2 means, over the five layers
-            "style_layers": firsts(*(N**2 / 5 for N in CHANNELS)),
+            "style_layers": firsts(*(N**2 / 5 for N, *_ in CHANNELS)),
             "style_weight": 3e4,
             "tv_weight": 1.0,
             "tv_form": "absolute",
@@ -207,7 +205,7 @@ PRESETS: dict[str, Preset] = {
             "content_layers": (("relu5_2", 1.0),),
             "content_weight": 1e4,
             # MSE of Gram/M, which is N^2 means, over the five layers
-            "style_layers": firsts(*(N**2 / 5 for N in CHANNELS)),
+            "style_layers": firsts(*(N**2 / 5 for N, *_ in CHANNELS)),
             "style_weight": 1e-2,
             "tv_weight": 30 / 255,  # of pictures that go from 0 to 1
             "tv_form": "absolute",
@@ -251,8 +249,11 @@ PRESETS: dict[str, Preset] = {
             "pooling": "avg",
             "noise_ratio": 0.2,
         },
-        deviations=(MATCONVNET, "its style weight, see the comment there"),
-        defect="its style weight is divided by the number of layers twice",
+        deviations=(
+            MATCONVNET,
+            "its style weight is 1e4, with which nothing of the content is left at conv5_2",
+        ),
+        defect="its style weight is divided by the number of layers twice (followed here: 0.04)",
     ),
     "pytorch-tutorial": Preset(
         summary="PyTorch's tutorial: the first five convolutions, before their ReLU",

@@ -27,7 +27,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
     "engine": ({"backend", "layers", "winograd"}, {"numpy"}),
     "weights": (LEAVES, {"numpy", "h5py"}),
     "vgg": ({*LEAVES, "backend", "checks", "engine"}, {"numpy"}),
-    "presets": (set(), set()),
+    "presets": ({"architecture"}, set()),
     "forms": ({"architecture", "settings"}, set()),
     "settings": ({"errors", "architecture", "presets"}, set()),
     "objective": ({*LEAVES, "backend", "checks", "vgg", "losses", "settings"}, {"numpy"}),

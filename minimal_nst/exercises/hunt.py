@@ -85,7 +85,7 @@ def style_backward(F: np.ndarray, style: np.ndarray) -> np.ndarray:
 def within_range(x: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray]:
     """Half the squared distance of the picture as it will be shown, cut to 0..255, from a target.
 
-    Symptom: the loss falls by less than the gradient promises; line searches try again and again.
+    Symptom: far from its minimum, the loss falls by less than the gradient promises.
 
     Parameters
     ----------

@@ -182,6 +182,7 @@ def numbers(text):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ways", choices=WAYS, default="coordinates", help="[%(default)s]")
+    parser.add_argument("--only", nargs="+", metavar="WAY", help="some of the ways, by their names")
     parser.add_argument("--preset", default="default", help="of ours [%(default)s]")
     parser.add_argument("--size", type=int, default=256, help="[%(default)s]")
     parser.add_argument("--evaluations", type=numbers, default="25,50,100", help="[%(default)s]")
@@ -199,6 +200,7 @@ if __name__ == "__main__":
     )
     print(describe(options.threads, options.isa))
     ways, found, shares = WAYS[options.ways], {}, []
+    ways = {way: ways[way] for way in options.only or ways}
     rivals = [way for way in ways if way in PYTORCH] or list(ways)[:1]
     for title in list(PAIRS)[: options.pairs]:
         found[title] = {}

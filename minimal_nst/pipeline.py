@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.fft
 
-from . import images, memory
+from . import colors, images, memory
 from .backend import CPU, Backend
 from .coordinates import Bands, Spectrum
 from .errors import NotFinite, UsageError
@@ -120,7 +120,8 @@ def stylize(
     try:
         for scale in scales:
             image = full if scale.size == settings.size else images.load(content, scale.size)
-            objective = Objective(vgg, image, _styles(pictures, scale), scale)
+            image, styles = _recolored(image, _styles(pictures, scale), scale.colors)
+            objective = Objective(vgg, image, styles, scale)
             start = initial_picture(image, scale)
             if done:
                 start = images.resize(done[-1].x, start.shape[1], start.shape[0])
@@ -133,9 +134,9 @@ def stylize(
         if "painting" in vars(error):
             done.append(vars(error)["painting"])
         if done:
-            vars(error)["painting"] = _at_full_size(done, full)
+            vars(error)["painting"] = _finished(done, full, settings)
         raise
-    return _at_full_size(done, full)
+    return _finished(done, full, settings)
 
 
 def _scales(settings: Settings) -> Iterator[Settings]:
@@ -187,12 +188,26 @@ def _counting_on(
     return counting
 
 
-def _at_full_size(done: list[Painting], full: np.ndarray) -> Painting:
-    """The last painting, as large as the one that was asked for."""
+def _recolored(
+    content: np.ndarray, styles: list[np.ndarray], form: str
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The content and the styles, in the colours in which they are compared with the painting."""
+    if form == "luminance":
+        grey = [colors.match_luminance(style, content) for style in styles]
+        return colors.grey(colors.luminance(content)), grey
+    if form != "style":
+        styles = [colors.match_colors(style, content, form) for style in styles]
+    return content, styles
+
+
+def _finished(done: list[Painting], full: np.ndarray, settings: Settings) -> Painting:
+    """The last painting, as large as the one that was asked for, with its colours put back."""
     *coarser, last = done
     x = last.x
     if x.shape != full.shape:
         x = images.resize(x, full.shape[1], full.shape[0])
+    if settings.colors == "luminance":
+        x = preprocess(colors.with_luminance(full, colors.luminance(deprocess(x))))
     return replace(last, x=x, coarser=coarser)
 
 

@@ -202,6 +202,13 @@ class Settings:
         "of their squares to the power of 1.25",
         choices=("squared", "mean-squared", "absolute", "mean-absolute", "keras"),
     )
+    colors: str = option(
+        "style",
+        "whose colours: the style's, or the content's, either by painting light and dark only "
+        "(luminance), or by giving the style pictures the content's colours before, by one of two "
+        "linear maps",
+        choices=("style", "luminance", "cholesky", "pca"),
+    )
     pooling: str = option("max", "how the network halves its pictures", choices=("max", "avg"))
     init: str = option(
         "content", "start: content, noise, or the path of a picture, of which the middle is taken"

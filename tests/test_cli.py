@@ -104,7 +104,7 @@ def test_every_setting_is_an_option_with_its_own_value(monkeypatch, out):
     given = {
         "size": 77, "style_size": 55, "iterations": 3, "optimizer": "adam", "learning_rate": 0.5,
         "content_weight": 7.0, "style_weight": 8.0, "tv_weight": 9.0,
-        "tv_form": "keras",
+        "tv_form": "keras", "colors": "pca",
         "content_layers": (("relu3_1", 0.5),), "style_layers": (("pool1", 1.0), ("conv2_1", 2.0)),
         "content_form": "paper", "style_form": "paper", "pooling": "avg", "init": "start.png",
         "noise_ratio": 0.5, "seed": 11, "weights": "w.h5", "conv": "winograd", "dtype": "float64",

@@ -21,6 +21,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
     "checks": ({"errors"}, {"numpy"}),
     "backend": ({"errors"}, {"numpy", "cupy", "threadpoolctl"}),
     "coordinates": ({"backend"}, {"numpy"}),
+    "colors": (set(), {"numpy"}),
     "layers": ({"backend"}, set()),
     "losses": ({"backend"}, set()),
     "winograd": (set(), {"numpy"}),
@@ -38,6 +39,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
     "pipeline": (
         {
             "backend",
+            "colors",
             "coordinates",
             "errors",
             "images",

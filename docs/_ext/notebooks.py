@@ -2,7 +2,7 @@
 
 MyST-NB's own copies have the directives of the pages in them, which only Sphinx understands. Here
 equations become plain ones, shown code is put in, solutions fold away, and figures come along. The
-cells of code are those that the build has executed. A first cell says how to install what they need.
+cells of code are those that the build has executed. A first cell installs what they need, where it is not there.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from nbformat import v4
 from sphinx.application import Sphinx
 
 INSTALL = """\
-# Where minimal_nst is not yet installed, such as in a notebook in the cloud, take the # away:
-# %pip install minimal_nst matplotlib"""
+# In a notebook in the cloud this installs what the other cells need.
+import importlib.util
+
+if importlib.util.find_spec("minimal_nst") is None:
+    %pip install --quiet minimal_nst matplotlib"""
 
 FRONT = re.compile(r"\A---\n.*?^---\n+", re.MULTILINE | re.DOTALL)
 CELL = re.compile(r"^```\{code-cell\} python\n(.*?)^```\n", re.MULTILINE | re.DOTALL)

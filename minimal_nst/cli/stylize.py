@@ -41,6 +41,10 @@ IDLE: dict[str, tuple[Callable[[Settings], bool], str]] = {
     "style_layers": (lambda s: s.style_weight == 0, "--style-weight is 0"),
     "style_form": (lambda s: s.style_weight == 0, "--style-weight is 0"),
     "tv_form": (lambda s: s.tv_weight == 0, "--tv-weight is 0"),
+    "colors": (
+        lambda s: s.style_weight == 0 and s.colors in ("cholesky", "pca"),
+        "--style-weight is 0",
+    ),
 }
 """Option -> when it would be given in vain, and why."""
 

@@ -4,8 +4,9 @@
     python benchmarks/convergence.py --ways programs --size 384 --evaluations 150,300
 
 Every way has a process of its own, whose seconds begin before Python does; all of them minimise the
-objective of the preset gatys, unless --preset has ours minimise another. Losses are the best until then. What was measured is kept in --curves,
-so that a benchmark goes on where it was ended; --plot draws it.
+objective of the preset gatys, unless --preset has ours minimise another. Losses are the best until
+then. What was measured is kept in --curves, so that a benchmark goes on where it was ended; --plot
+draws it.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ def numbers(text):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ways", choices=WAYS, default="coordinates", help="[%(default)s]")
-    parser.add_argument("--only", nargs="+", metavar="WAY", help="some of the ways, by their names")
+    parser.add_argument("--only", nargs="+", metavar="WAY", help="some of the ways, by name")
     parser.add_argument("--preset", default="default", help="of ours [%(default)s]")
     parser.add_argument("--size", type=int, default=256, help="[%(default)s]")
     parser.add_argument("--evaluations", type=numbers, default="25,50,100", help="[%(default)s]")
@@ -200,6 +201,8 @@ if __name__ == "__main__":
     )
     print(describe(options.threads, options.isa))
     ways, found, shares = WAYS[options.ways], {}, []
+    if unknown := set(options.only or ()) - set(ways):
+        parser.error(f"--only: there is no way {min(unknown)!r}; there are {list(ways)}")
     ways = {way: ways[way] for way in options.only or ways}
     rivals = [way for way in ways if way in PYTORCH] or list(ways)[:1]
     for title in list(PAIRS)[: options.pairs]:

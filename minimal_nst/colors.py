@@ -7,13 +7,14 @@ the content's colours are put back at the end.
 Glossary::
 
     x, y       (n, 3) pixels of the picture that is changed, and of the one that it shall resemble
-    m, C       (3,) mean of the pixels, (3, 3) covariance
+    m, C       (3,) mean of the pixels, (3, 3) covariance, with a square grey level on its diagonal
     Y          (H, W) luminance
 
 References
 ----------
+Gatys, Bethge, Hertzmann & Shechtman (2016), "Preserving Color in Neural Artistic Style Transfer".
 Gatys, Ecker, Bethge, Hertzmann & Shechtman (2017), "Controlling Perceptual Factors in Neural Style
-Transfer", section 5.
+Transfer", on colour.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ def match_luminance(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
     .. math:: Y' = \frac{\sigma_r}{\sigma} (Y - \mu) + \mu_r
 
+    To both variances a square grey level is added, lest a flat picture divide by 0.
+
     Parameters
     ----------
     image : (H, W, 3) array
@@ -74,7 +77,7 @@ def match_luminance(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
     References
     ----------
-    Gatys et al. (2017), eq. 10.
+    Gatys et al. (2016), "Preserving Color", on transfer in luminance only.
     """
     Y, Y_r = luminance(image), luminance(reference)
     gain = np.sqrt((Y_r.var() + LEAST_VARIANCE) / (Y.var() + LEAST_VARIANCE))
@@ -111,7 +114,8 @@ def match_colors(image: np.ndarray, reference: np.ndarray, form: str) -> np.ndar
 
     References
     ----------
-    Gatys et al. (2017), eqs. 11 to 15.
+    Gatys et al. (2016), "Preserving Color", on colour transfer: Cholesky's, and that of the image
+    analogies.
     """
     root = np.linalg.cholesky if form == "cholesky" else _square_root
     (m_x, C_x), (m_y, C_y) = _moments(image), _moments(reference)

@@ -31,6 +31,9 @@ NOISE = 20.0
 class Painting(Minimum):
     """What `stylize` returns: a `Minimum` whose x is a picture in VGG space.
 
+    It is the finished one: where light and dark alone were painted, x has the content's colours, and
+    `loss` is that of the grey picture which the optimiser had.
+
     Attributes
     ----------
     device : str

@@ -157,6 +157,8 @@ BAD_USAGE = {
     "--content-form does nothing": ["--content-weight", "0", "--content-form", "paper"],
     "--style-layers does nothing": ["--style-weight", "0", "--style-layers", "relu1_1"],
     "--tv-form does nothing here: --tv-weight is 0": ["--tv-form", "keras"],
+    "--colors does nothing here: --style-weight is 0": ["--style-weight", "0", "--colors", "pca"],
+    "--colors: invalid choice: 'lum'": ["--colors", "lum"],
     "--style-form does nothing": ["--style-weight", "0", "--style-form", "paper"],
     "would have 16x6 pixels at size 16": ["--size", "16"],
 }

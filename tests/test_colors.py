@@ -108,9 +108,8 @@ def test_a_painting_in_luminance_has_the_colours_of_the_content(scales):
     inside = ((image > 0) & (image < 255)).all(axis=-1)
     assert inside.mean() > 0.8
     difference = image - content
-    assert (
-        np.ptp(difference, axis=-1)[inside].max() <= 1
-    )  # the same in R, G and B, but for rounding
+    # the same in R, G and B, but for rounding
+    assert np.ptp(difference, axis=-1)[inside].max() <= 1
     assert np.abs(difference[..., 0]).max() > 10
 
 
@@ -120,6 +119,6 @@ def test_a_painting_with_matched_colours_is_that_of_the_matched_style(form):
     content, style = images.load(CASTLE, 64), images.load(STARRY_NIGHT, 64)
     by_hand = stylize(content, match_colors(style, content, form), Settings(size=64, iterations=3))
     # an array that is passed in is rounded to whole grey levels
-    assert stylize(CASTLE, STARRY_NIGHT, settings).loss == pytest.approx(by_hand.loss, rel=0.02)
+    assert stylize(CASTLE, STARRY_NIGHT, settings).loss == pytest.approx(by_hand.loss, rel=0.005)
     plain = stylize(CASTLE, STARRY_NIGHT, Settings(size=64, iterations=3))
     assert plain.loss != pytest.approx(by_hand.loss, rel=0.2)

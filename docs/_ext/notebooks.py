@@ -2,7 +2,8 @@
 
 MyST-NB's own copies have the directives of the pages in them, which only Sphinx understands. Here
 equations become plain ones, shown code is put in, solutions fold away, and figures come along. The
-cells of code are those that the build has executed. A first cell installs what they need, where it is not there.
+cells of code are those that the build has executed. A first cell installs what they need, where it
+is not there.
 """
 
 from __future__ import annotations

@@ -54,3 +54,17 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 180
 nb_execution_show_tb = True
 nb_merge_streams = True
+
+
+def leave_constants_alone(app, what, name, obj, options, lines):
+    """Napoleon takes what stands before a colon in a constant's docstring for its type.
+
+    It looks at the first line only, so an empty comment goes there.
+    """
+    if what in {"data", "attribute", "property"}:
+        lines[:0] = ["..", ""]
+
+
+def setup(app):
+    """Before napoleon, whose priority is 500."""
+    app.connect("autodoc-process-docstring", leave_constants_alone, priority=400)

@@ -17,8 +17,12 @@ sys.path.insert(0, str(HERE.parent))
 import minimal_nst as nst
 from minimal_nst.resources import CASTLE, STARRY_NIGHT
 
+EXAMPLES = HERE.parent / "examples"
+PETRA = EXAMPLES / "content" / "petra.webp"
+BRIDGE = EXAMPLES / "style" / "vangogh_langlois_bridge.webp"
+
 Row = dict[str, dict[str, object]]
-"""Title of each picture -> the settings in which it differs."""
+"""Title of each picture -> the settings in which it differs; also its preset, content, and style."""
 
 FIRSTS = [f"relu{block}_1" for block in range(1, 6)]
 SECONDS = [f"relu{block}_2" for block in range(1, 6)]
@@ -56,6 +60,20 @@ FIGURES: dict[str, list[Row]] = {
         {name: {"preset": name} for name in list(nst.PRESETS)[start : start + 5]}
         for start in range(0, len(nst.PRESETS), 5)
     ],
+    "styles": [
+        {
+            f"--style-blend-weights {w}": {
+                "style": [STARRY_NIGHT, BRIDGE],
+                "style_blend_weights": w,
+            }
+            for w in ("1,0", "3,1", "1,1", "1,3", "0,1")
+        },
+        {f"--style-scale {scale:g}": {"style_scale": scale} for scale in (0.25, 0.5, 1, 2, 4)},
+        {
+            f"--colors {form}": {"content": PETRA, "style": BRIDGE, "colors": form}
+            for form in ("style", "luminance", "cholesky", "pca")
+        },
+    ],
     "content": [
         {
             f"{tap}, weight {w:g}": {**ALONE, "content_layers": tap, "content_weight": w}
@@ -68,16 +86,17 @@ FIGURES: dict[str, list[Row]] = {
 def paint(rows: list[Row], size: int, iterations: int) -> plt.Figure:
     """A sheet with a picture for each entry."""
     figure, axes = plt.subplots(len(rows), 5, squeeze=False, figsize=(12, 1.9 * len(rows)))
-    for axis, (title, changes) in zip(
-        axes.ravel(), (i for row in rows for i in row.items()), strict=True
-    ):
-        given = {"preset": "default", "size": size, "iterations": iterations, **changes}
-        settings = nst.Settings.preset(given.pop("preset"), **given)
-        painting = nst.stylize(CASTLE, STARRY_NIGHT, settings)
-        print(f"{title}: loss {painting.loss:.4g}", flush=True)
-        axis.imshow(painting.image)
-        axis.set_title(title, fontsize=10)
-        axis.set(xticks=[], yticks=[])
+    for axis in axes.ravel():
+        axis.axis("off")
+    for place, row in zip(axes, rows, strict=True):
+        for axis, (title, changes) in zip(place, row.items(), strict=False):
+            given = {"preset": "default", "size": size, "iterations": iterations, **changes}
+            content, style = given.pop("content", CASTLE), given.pop("style", STARRY_NIGHT)
+            settings = nst.Settings.preset(given.pop("preset"), **given)
+            painting = nst.stylize(content, style, settings)
+            print(f"{title}: loss {painting.loss:.4g}", flush=True)
+            axis.imshow(painting.image)
+            axis.set_title(title, fontsize=10)
     figure.tight_layout(pad=0.4)
     return figure
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from .checks import as_picture
 from .errors import FileError, UsageError
@@ -28,8 +28,16 @@ Picture: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray"
 READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 """Pillow has some forty parsers; only these see a stranger's file."""
 
+SUFFIXES = [
+    *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif")
+]
+"""Of the files that are taken from a folder."""
+
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 """What stands in the ninth to twelfth byte of a telephone's pictures (ISO/IEC 23008-12)."""
+
+LYING = {5, 6, 7, 8}
+"""EXIF orientations of a picture whose rows are columns (TIFF 6.0, section 8)."""
 
 WRITABLE: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {}),
@@ -79,15 +87,48 @@ def load(picture: Picture, size: int | None = None, option: str = "size") -> np.
 def measure(picture: Picture, size: int | None = None, option: str = "size") -> tuple[int, int]:
     """Return the height and width that `load` would give a picture, without decoding it.
 
-    Parameters, errors and their messages are those of `load`. A file's EXIF orientation is not
-    looked at, so the two may be the other way round.
+    Parameters, errors and their messages are those of `load`.
     """
     if isinstance(picture, str | os.PathLike):
         path = _path(picture)
         with _reading(path) as image:
-            return _fitted(str(path), image.size, size, option)
+            width, height = image.size
+            turned = image.format == "TIFF"  # by Pillow itself, as soon as it is opened
+            if not turned and image.getexif().get(ExifTags.Base.Orientation) in LYING:
+                width, height = height, width
+            return _fitted(str(path), (width, height), size, option)
     name, image = _open(picture)
     return _fitted(name, image.size, size, option)
+
+
+def folder(path: str | os.PathLike[str]) -> list[Path]:
+    """Return the pictures of a folder, by name; of a file, itself.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    list of Path
+        Files whose suffix is that of a picture which can be read; hidden ones are left out.
+
+    Raises
+    ------
+    FileError
+        If the folder has none, or cannot be read.
+    """
+    path = _path(path)
+    if not path.is_dir():
+        return [path]
+    try:
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror})") from None
+    pictures = [file for file in files if file.is_file() and not file.name.startswith(".")]
+    if not pictures:
+        raise FileError(f"{path} is a folder without pictures ({', '.join(SUFFIXES)})")
+    return pictures
 
 
 def _open(picture: Picture) -> tuple[str, Image.Image]:

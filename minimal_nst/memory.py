@@ -111,11 +111,11 @@ def check(settings: Settings, content: Shape, styles: Sequence[Shape], threads: 
         return
 
     def fits(size: int) -> bool:
-        scale = size / settings.size
+        scale = size / settings.longer
         smaller = [s if settings.style_size else _scaled(s, scale) for s in styles]
         return needed(settings, _scaled(content, scale), smaller, threads) <= free
 
-    low, high = 0, settings.size  # low fits or is 0, high does not fit
+    low, high = 0, settings.longer  # low fits or is 0, high does not fit
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)

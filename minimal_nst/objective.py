@@ -46,8 +46,8 @@ class Objective:
     content : (H, W, 3) array
         RGB, 0..255. The pictures that are evaluated have its size.
     styles : iterable of (H', W', 3) arrays
-        RGB, 0..255, of any sizes. Their Gram matrices are averaged, which has the same gradient
-        as the mean of their losses.
+        RGB, 0..255, of any sizes. Their Gram matrices are averaged, by the settings'
+        style_blend_weights, which has the same gradient as the mean of their losses.
     settings : Settings
         Its layers, weights and forms are used.
 
@@ -89,10 +89,10 @@ class Objective:
             for tap, features in vgg.features(content, self._content_weights).items()
         }
         self._grams: dict[str, Array] = {}
-        for style in styles:
+        for style, share in zip(styles, shares(settings, len(styles)), strict=True):
             for tap, features in vgg.features(style, self._style_weights).items():
                 F = as_matrix(features)
-                per_position = gram_matrix(F, vgg.engine.contract) / (F.shape[0] * len(styles))
+                per_position = gram_matrix(F, vgg.engine.contract) * (share / F.shape[0])
                 self._grams[tap] = self._grams.get(tap, 0) + per_position
 
     def __call__(self, image: np.ndarray) -> tuple[Any, np.ndarray]:
@@ -159,6 +159,16 @@ class Objective:
             return keras_variation(x, weight)
         variation = total_variation if form.endswith("squared") else absolute_variation
         return variation(x, weight, form.startswith("mean"))
+
+
+def shares(settings: Settings, styles: int) -> list[float]:
+    """What each of so many styles counts of the whole: its blend weight, divided by their sum."""
+    weights = settings.style_blend_weights or (1.0,) * styles
+    if len(weights) != styles:
+        raise UsageError(
+            f"there are {len(weights)} style_blend_weights, but {styles} styles; give one for each"
+        )
+    return [weight / sum(weights) for weight in weights]
 
 
 def as_matrix(features: Array) -> Array:

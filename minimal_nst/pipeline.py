@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +20,8 @@ from .images import Picture
 from .memory import Shape
 from .objective import Objective
 from .optimize import Callback, Minimum, Progress, Stop, minimize
-from .settings import SMALLEST, Settings
+from .settings import Settings
+from .sizes import each_scale, settle, style_size
 from .vgg import VGG19, deprocess, preprocess
 from .weights import load_weights
 
@@ -72,7 +74,8 @@ def stylize(
     ----------
     content : path, PIL image or array
     style : path, PIL image or array, or several of them
-        Several styles share the weight equally.
+        Several styles share the weight, equally or as `Settings.style_blend_weights` say. A folder
+        stands for the pictures in it.
     settings : Settings, optional
     callback : callable, optional
         Takes a `Progress` after each iteration, counted over all scales; if it returns True, the
@@ -105,8 +108,9 @@ def stylize(
     if not isinstance(settings, Settings):
         raise UsageError(f"settings are {settings!r}; pass a Settings, such as Settings(size=256)")
     deadline = time.monotonic() + (settings.max_seconds or math.inf)
-    pictures = _pictures(style)
-    scales = list(_scales(settings))
+    pictures, shares = _pictures(style, settings.style_blend_weights)
+    settings = replace(settle(settings, content), style_blend_weights=shares)
+    scales = list(each_scale(settings))
     shapes = [_measure(content, pictures, scale) for scale in scales]
     vgg = VGG19(
         load_weights(settings.weights),
@@ -118,11 +122,11 @@ def stylize(
     )
     if vgg.backend is CPU and pictures:
         memory.check(settings, *shapes[-1], vgg.threads)
-    full = images.load(content, settings.size)
+    full = images.load(content, settings.longer)
     done: list[Painting] = []
     try:
         for scale in scales:
-            image = full if scale.size == settings.size else images.load(content, scale.size)
+            image = full if scale.size == settings.size else images.load(content, scale.longer)
             image, styles = _recolored(image, _styles(pictures, scale), scale.colors)
             objective = Objective(vgg, image, styles, scale)
             start = initial_picture(image, scale)
@@ -142,30 +146,14 @@ def stylize(
     return _finished(done, full, settings)
 
 
-def _scales(settings: Settings) -> Iterator[Settings]:
-    """The settings of each scale, from the smallest: style pictures shrink as the painting does."""
-    for size in settings.sizes:
-        style_size = settings.style_size
-        if style_size:
-            style_size = max(SMALLEST, round(style_size * size / settings.size))
-        yield replace(settings, size=size, style_size=style_size, scales=None)
-
-
-def _style_size(settings: Settings) -> tuple[int, str]:
-    """The style pictures' size, and which option says so."""
-    if settings.style_size:
-        return settings.style_size, "style_size"
-    return settings.size, "size"
-
-
 def _measure(content: Picture, styles: list[Any], settings: Settings) -> tuple[Shape, list[Shape]]:
     """Heights and widths that the pictures will have; what cannot be used is refused."""
-    content_shape = images.measure(content, settings.size)
-    return content_shape, [images.measure(style, *_style_size(settings)) for style in styles]
+    content_shape = images.measure(content, settings.longer)
+    return content_shape, [images.measure(style, *style_size(settings)) for style in styles]
 
 
 def _styles(styles: list[Any], settings: Settings) -> list[np.ndarray]:
-    return [images.load(style, *_style_size(settings)) for style in styles]
+    return [images.load(style, *style_size(settings)) for style in styles]
 
 
 def _counting_on(
@@ -274,10 +262,25 @@ def default_optimizer(backend: Backend) -> str:
     return "lbfgs" if backend is CPU else "own-lbfgs"
 
 
-def _pictures(style: Any) -> list[Any]:
-    """One picture (or something that is none at all) or several -> a list."""
-    one = isinstance(style, str) or (isinstance(style, np.ndarray) and style.ndim < 4)
-    return [style] if one or not isinstance(style, Iterable) else list(style)
+def _pictures(style: Any, weights: Sequence[float] | None) -> tuple[list[Any], Any]:
+    """The style pictures, those of a folder one by one, and how much each counts, if not alike.
+
+    What is neither a picture nor several of them is passed on, and refused where it is opened.
+    """
+    one = isinstance(style, str | os.PathLike) or (isinstance(style, np.ndarray) and style.ndim < 4)
+    groups = [
+        images.folder(item) if isinstance(item, str | os.PathLike) else [item]
+        for item in ([style] if one or not isinstance(style, Iterable) else style)
+    ]
+    if weights is not None:
+        if len(weights) != len(groups):
+            raise UsageError(
+                f"style_blend_weights are {','.join(f'{w:g}' for w in weights)}, for "
+                f"{len(groups)} style pictures; give one for each"
+            )
+        pairs = zip(groups, weights, strict=True)
+        weights = [weight / len(group) for group, weight in pairs for _ in group]
+    return [picture for group in groups for picture in group], weights
 
 
 def _remedy(objective: Objective, content: np.ndarray, evaluations: int) -> str:

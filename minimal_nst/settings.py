@@ -37,7 +37,12 @@ is as wide as most of the picture then."""
 
 
 def option(default: Any, text: str, **metadata: Any) -> Any:
-    """Return a dataclass field with the help text and choices that its option has."""
+    """Return a dataclass field with what its option has: a help text, and whatever of these it needs.
+
+    ``choices``; limits ``least``, ``above``, ``most``; ``words`` that are no number and allowed all
+    the same; a function ``parse`` that reads it; and ``group``, a heading of the help, for this
+    field and those behind it.
+    """
     return field(default=default, metadata={"help": text, **metadata})
 
 
@@ -118,6 +123,36 @@ def parse_scales(value: Any) -> tuple[int, ...] | str | None:
     return scales
 
 
+def parse_weights(value: Any) -> tuple[float, ...] | None:
+    """Read how much each of several things counts.
+
+    Parameters
+    ----------
+    value : str, iterable of float or None
+        '2,1' or [2, 1].
+
+    Returns
+    -------
+    tuple of float or None
+
+    Raises
+    ------
+    UsageError
+        For what is no number of 0 or more; or if all of them are 0.
+    """
+    if value is None:
+        return None
+    try:
+        weights = tuple(map(float, value.split(",") if isinstance(value, str) else value))
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(f"{value!r} are no weights; write numbers such as 2,1") from None
+    if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
+        raise UsageError(
+            f"{value!r} are no weights; each must be a finite number, 0 or more, and one above 0"
+        )
+    return weights
+
+
 def _pair(item: Any) -> tuple[str, Any]:
     """'relu1_1:0.5', 'relu1_1' or ('relu1_1', 0.5) -> name and weight."""
     if isinstance(item, str):
@@ -141,16 +176,101 @@ class Settings:
         and what to do.
     """
 
-    size: int = option(384, "longer side of the painting, in pixels", least=SMALLEST, most=LARGEST)
-    style_size: int | None = option(
-        None, "longer side of the style pictures [as --size]", least=SMALLEST, most=LARGEST
+    size: int | str = option(
+        384,
+        "longer side of the painting, in pixels; or 'original': that of the content",
+        group="size and start",
+        least=SMALLEST,
+        most=LARGEST,
+        words=("original",),
+    )
+    size_pixels: int | None = option(
+        None,
+        "number of pixels of the painting, in the place of --size",
+        least=SMALLEST**2,
+        most=LARGEST**2,
+    )
+    width: int | None = option(
+        None,
+        "width of the painting, in the place of --size; with --height it fits into both",
+        least=SMALLEST,
+        most=LARGEST,
+    )
+    height: int | None = option(
+        None, "height of the painting, in the place of --size", least=SMALLEST, most=LARGEST
     )
     scales: tuple[int, ...] | str | None = option(
         None,
         "smaller sizes to paint first, each the start of the next: 192,384 or auto (half of the "
         "size, half of that, ... down to 192); the larger the painting, the more it gains [none]",
+        parse=parse_scales,
     )
-    iterations: int = option(500, "steps of the optimiser, at each scale", least=1, most=10**9)
+    init: str = option(
+        "content", "start: content, noise, or the path of a picture, of which the middle is taken"
+    )
+    noise_ratio: float = option(
+        0.0, "share of noise (uniform in -20..20) mixed into the start", least=0, most=1
+    )
+    seed: int = option(0, "seed of the noise", least=0)
+    style_size: int | None = option(
+        None,
+        "longer side of the style pictures [as --size]",
+        group="style",
+        least=SMALLEST,
+        most=LARGEST,
+    )
+    style_scale: float = option(
+        1.0,
+        "how much larger than the painting the style pictures are: more is broader strokes",
+        above=0,
+        most=100,
+    )
+    style_blend_weights: tuple[float, ...] | None = option(
+        None,
+        "how much each STYLE counts, such as 2,1; the pictures of a folder share its weight "
+        "[all alike]",
+        parse=parse_weights,
+    )
+    style_weight: float = option(1e3, "weight of the style loss", least=0)
+    style_layers: LayerWeights = option(
+        tuple((f"relu{block}_1", 1.0) for block in range(1, 6)),
+        "layers whose Gram matrices are compared with the style, name[:weight],...",
+        parse=parse_layers,
+    )
+    style_form: str = option(
+        "mean",
+        "a layer's style loss: mean of squares of Gram/(M N), or the paper's sum/(4 N^2 M^2)",
+        choices=("mean", "paper"),
+    )
+    colors: str = option(
+        "style",
+        "whose colours: the style's, or the content's, either by painting light and dark only "
+        "(luminance), or by giving the style pictures the content's colours before, by one of two "
+        "linear maps",
+        choices=("style", "luminance", "cholesky", "pca"),
+    )
+    content_weight: float = option(1.0, "weight of the content loss", group="losses", least=0)
+    content_layers: LayerWeights = option(
+        (("relu4_2", 1.0),),
+        "layers compared with the content, name[:weight],...",
+        parse=parse_layers,
+    )
+    content_form: str = option(
+        "mean",
+        "a layer's content loss: mean of squares, or the paper's half sum of squares",
+        choices=("mean", "paper"),
+    )
+    tv_weight: float = option(0.0, "weight of the total variation: more is smoother", least=0)
+    tv_form: str = option(
+        "squared",
+        "total variation: sum or mean of squared or absolute differences of neighbours, or Keras' sum "
+        "of their squares to the power of 1.25",
+        choices=("squared", "mean-squared", "absolute", "mean-absolute", "keras"),
+    )
+    pooling: str = option("max", "how the network halves its pictures", choices=("max", "avg"))
+    iterations: int = option(
+        500, "steps of the optimiser, at each scale", group="optimiser", least=1, most=10**9
+    )
     tolerance: float = option(
         0.0,
         "end when the loss has fallen by less than this share over the last 20 evaluations",
@@ -176,56 +296,15 @@ class Settings:
         least=0,
         most=4,
     )
-    content_weight: float = option(1.0, "weight of the content loss", least=0)
-    style_weight: float = option(1e3, "weight of the style loss", least=0)
-    tv_weight: float = option(0.0, "weight of the total variation: more is smoother", least=0)
-    content_layers: LayerWeights = option(
-        (("relu4_2", 1.0),), "layers compared with the content, name[:weight],..."
-    )
-    style_layers: LayerWeights = option(
-        tuple((f"relu{block}_1", 1.0) for block in range(1, 6)),
-        "layers whose Gram matrices are compared with the style, name[:weight],...",
-    )
-    content_form: str = option(
-        "mean",
-        "a layer's content loss: mean of squares, or the paper's half sum of squares",
-        choices=("mean", "paper"),
-    )
-    style_form: str = option(
-        "mean",
-        "a layer's style loss: mean of squares of Gram/(M N), or the paper's sum/(4 N^2 M^2)",
-        choices=("mean", "paper"),
-    )
-    tv_form: str = option(
-        "squared",
-        "total variation: sum or mean of squared or absolute differences of neighbours, or Keras' sum "
-        "of their squares to the power of 1.25",
-        choices=("squared", "mean-squared", "absolute", "mean-absolute", "keras"),
-    )
-    colors: str = option(
-        "style",
-        "whose colours: the style's, or the content's, either by painting light and dark only "
-        "(luminance), or by giving the style pictures the content's colours before, by one of two "
-        "linear maps",
-        choices=("style", "luminance", "cholesky", "pca"),
-    )
-    pooling: str = option("max", "how the network halves its pictures", choices=("max", "avg"))
-    init: str = option(
-        "content", "start: content, noise, or the path of a picture, of which the middle is taken"
-    )
-    noise_ratio: float = option(
-        0.0, "share of noise (uniform in -20..20) mixed into the start", least=0, most=1
-    )
-    seed: int = option(0, "seed of the noise", least=0)
-    weights: str | None = option(None, "VGG-19 weight file [embedded]")
+    device: str = option("auto", "cpu, cuda, cuda:N, or auto: a GPU if one works", group="machine")
+    threads: int | None = option(None, "threads of the fast convolution [all processors]", least=1)
     conv: str = option(
         "winograd",
         "convolutions: fast, or as the textbook has them",
         choices=("winograd", "im2col"),
     )
-    threads: int | None = option(None, "threads of the fast convolution [all processors]", least=1)
     dtype: str = option("float32", "precision of the network", choices=("float32", "float64"))
-    device: str = option("auto", "cpu, cuda, cuda:N, or auto: a GPU if one works")
+    weights: str | None = option(None, "VGG-19 weight file [embedded]")
     force: bool = option(False, "start even where memory is not expected to suffice")
 
     def __new__(cls, *positional: Any, **values: Any) -> Self:
@@ -242,17 +321,16 @@ class Settings:
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
-            if item.name.endswith("_layers"):
-                value = parse_layers(value)
-            elif item.name == "scales":
-                value = parse_scales(value)
+            if "parse" in item.metadata:
+                value = item.metadata["parse"](value)
             elif wrong := problem(item, value):
                 raise UsageError(f"{item.name} is {value!r}; {wrong}")
             elif isinstance(value, numbers.Real) and item.type != "bool":
                 # a NumPy scalar would promote float32 arrays
                 value = int(value) if isinstance(value, numbers.Integral) else float(value)
             object.__setattr__(self, item.name, value)
-        if isinstance(self.scales, tuple) and max(self.scales) > self.size:
+        known = isinstance(self.size, int) and not (self.size_pixels or self.width or self.height)
+        if isinstance(self.scales, tuple) and known and max(self.scales) > self.longer:
             raise UsageError(
                 f"scales are {','.join(map(str, self.scales))}, size is {self.size}; none can be "
                 "larger than the size"
@@ -261,11 +339,16 @@ class Settings:
             raise UsageError("all content and style weights are 0, so there is nothing to paint")
 
     @property
+    def longer(self) -> int:
+        """`size` as the number that it is once `sizes.settle` has been asked."""
+        return int(self.size)
+
+    @property
     def sizes(self) -> tuple[int, ...]:
         """The longer side at each scale, from the smallest to `size`."""
+        sizes: tuple[int, ...] = (self.longer,)
         if isinstance(self.scales, tuple):
-            return *(scale for scale in self.scales if scale < self.size), self.size
-        sizes: tuple[int, ...] = (self.size,)
+            return *(scale for scale in self.scales if scale < self.longer), *sizes
         while self.scales == "auto" and sizes[0] >= 2 * COARSEST:
             sizes = sizes[0] // 2, *sizes
         return sizes
@@ -324,6 +407,8 @@ def problem(item: dataclasses.Field[Any], value: Any) -> str:
     limits, kind = item.metadata, str(item.type)
     if value is None and item.default is None:
         return ""
+    if isinstance(value, str) and value in limits.get("words", ()):
+        return ""
     if kind.startswith("str"):
         if not isinstance(value, str | os.PathLike):
             return "it must be text"
@@ -338,6 +423,7 @@ def problem(item: dataclasses.Field[Any], value: Any) -> str:
     text = f"above {above}" if low is None else f"{low} or more"
     text = f"between {low} and {high}" if "most" in limits else text
     text = f"it must be a {'whole' if whole else 'finite'} number, {text}"
+    text = ", or ".join([text, *limits.get("words", ())])
     if isinstance(value, bool) or not isinstance(
         value, numbers.Integral if whole else numbers.Real
     ):

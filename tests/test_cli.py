@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 from minimal_nst import Settings, cli, images, pipeline
 from minimal_nst.cli.endings import Endings
-from minimal_nst.cli.stylize import format_value
+from minimal_nst.cli.options import format_value
 from minimal_nst.errors import NSTError, OutOfMemory, RunError
+from minimal_nst.sizes import settle
 from PIL import Image
 
 import signals
@@ -91,6 +93,53 @@ def test_memory_that_does_not_suffice(capsys, monkeypatch, out):
     assert out.exists()
 
 
+def test_the_help_is_in_groups(capsys):
+    """Each option stands in one, and none is left under argparse's own heading but --help."""
+    _, stdout, _ = run(capsys, "stylize", "--help")
+    _, *groups = stdout.split("\n\n")
+    titles = [group.partition(":\n")[0] for group in groups]
+    wanted = [
+        "options",
+        "pictures",
+        "output",
+        "size and start",
+        "style",
+        "losses",
+        "optimiser",
+        "machine",
+    ]
+    assert [title for title in titles if title in wanted] == wanted
+    options = groups[titles.index("options")]
+    assert [line.split()[0] for line in options.splitlines() if "  -" in line[:4]] == [
+        *("-h,", "--config", "--dump-config", "--preset"),
+    ]
+
+
+def test_a_folder_of_styles(capsys, out, tmp_path):
+    """It stands for its pictures, which are inputs: they share its weight and are not replaced."""
+    folder = tmp_path / "styles"
+    folder.mkdir()
+    shutil.copy(STYLE, folder / "a.webp")
+    shutil.copy(CONTENT, folder / "b.WEBP")
+    (folder / "notes.txt").touch()
+    (folder / ".hidden.png").touch()
+    args = ["stylize", CONTENT, folder, STYLE, "-o", out, *QUICK, "-q"]
+    assert run(capsys, *args, "--style-blend-weights", "1,3") == (0, "", "")
+    alone = tmp_path / "alone.png"
+    styles = [folder / "a.webp", folder / "b.WEBP", STYLE]
+    weights = ["--style-blend-weights", "0.5,0.5,3"]
+    run(capsys, "stylize", CONTENT, *styles, "-o", alone, *QUICK, "-q", *weights)
+    assert out.read_bytes() == alone.read_bytes()
+    inside = folder / "c.png"
+    shutil.copy(STYLE, inside)
+    code, _, stderr = run(capsys, "stylize", CONTENT, folder, "-o", inside, *QUICK)
+    assert (code, "c.png is one of the inputs" in stderr) == (2, True)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    code, _, stderr = run(capsys, "stylize", CONTENT, empty, "-o", out, *QUICK)
+    assert (code, "empty is a folder without pictures (.png, .jpg" in stderr) == (3, True)
+
+
 def test_quiet_prints_nothing(capsys, out):
     args = ["stylize", CONTENT, STYLE, "-o", out, *QUICK, "--quiet"]
     assert run(capsys, *args) == (0, "", "")
@@ -102,7 +151,9 @@ def test_every_setting_is_an_option_with_its_own_value(monkeypatch, out):
     (out.parent / "w.h5").touch()
     monkeypatch.chdir(out.parent)
     given = {
-        "size": 77, "style_size": 55, "iterations": 3, "optimizer": "adam", "learning_rate": 0.5,
+        "size": 77, "size_pixels": 5000, "width": 99, "height": 88, "style_size": 55,
+        "style_scale": 1.5, "style_blend_weights": (2.0, 1.0),
+        "iterations": 3, "optimizer": "adam", "learning_rate": 0.5,
         "content_weight": 7.0, "style_weight": 8.0, "tv_weight": 9.0,
         "tv_form": "keras", "colors": "pca",
         "content_layers": (("relu3_1", 0.5),), "style_layers": (("pool1", 1.0), ("conv2_1", 2.0)),
@@ -119,20 +170,37 @@ def test_every_setting_is_an_option_with_its_own_value(monkeypatch, out):
         raise OutOfMemory("enough")
 
     monkeypatch.setattr(pipeline, "stylize", stylize)
+    monkeypatch.setattr("minimal_nst.cli.options.IDLE", {})  # not all at once would have effect
     flags = {f"--{name.replace('_', '-')}": value for name, value in given.items()}
     options = [k if v is True else f"{k}={format_value(v)}" for k, v in flags.items()]
     assert cli.main(["stylize", CONTENT, STYLE, STYLE, "-o", str(out), *options]) == 4
     assert cli.main(["stylize", CONTENT, STYLE, "-o", str(out), "--preset", "course"]) == 4
-    assert seen[0] == (CONTENT, [STYLE, STYLE], Settings(**given))
+    assert seen[0] == (CONTENT, [STYLE, STYLE], settle(Settings(**given), CONTENT))
     assert seen[1][2] == Settings.preset("course")
 
 
 WHOLE = "it must be a whole number, between 16 and 65536"
+SIZE = f"{WHOLE}, or original"
 BAD_USAGE = {
-    f"argument --size: '8' cannot be used; {WHOLE}": ["--size", "8"],
-    f"argument --size: 'big' cannot be used; {WHOLE}": ["--size", "big"],
+    f"argument --size: '8' cannot be used; {SIZE}": ["--size", "8"],
+    f"argument --size: 'big' cannot be used; {SIZE}": ["--size", "big"],
     f"argument --style-size: '1e3' cannot be used; {WHOLE}": ["--style-size", "1e3"],
-    f"--size: '99999999999999999999' cannot be used; {WHOLE}": ["--size", "9" * 20],
+    f"--size: '99999999999999999999' cannot be used; {SIZE}": ["--size", "9" * 20],
+    f"argument --width: '0' cannot be used; {WHOLE}": ["--width", "0"],
+    "argument --size-pixels: '9' cannot be used; it must be a whole number, between 256 and": [
+        *("--size-pixels", "9"),
+    ],
+    "would have 17x7 pixels at size 17": ["--width", "17"],
+    "scales are 64,128, size is 100": ["--scales", "64,128", "--width", "100"],
+    "--size does nothing here: --size-pixels, --width or": ["--size", "64", "--height", "64"],
+    "--size-pixels does nothing here: --width or --h": ["--size-pixels", "999", "--height", "64"],
+    "--style-scale does nothing here: --style-size": ["--style-scale", "2", "--style-size", "64"],
+    "argument --style-blend-weights: 'x' are no weights; write": ["--style-blend-weights", "x"],
+    "'0,0' are no weights; each must be a finite number": ["--style-blend-weights", "0,0"],
+    "--style-blend-weights are 2,1, for 1 style": ["--style-blend-weights", "2,1"],
+    "--style-blend-weights does nothing here: --style-weight is 0": [
+        *("--style-blend-weights", "1", "--style-weight", "0"),
+    ],
     "--pooling: invalid choice: 'l2'": ["--pooling", "l2"],
     "--preset: invalid choice: 'monet'": ["--preset", "monet"],
     "minimal-nst stylize: error: unrecognized arguments: --sice 3 (see minimal-nst stylize --help)": [
@@ -194,7 +262,11 @@ def test_bad_usage(capsys, out, message, tmp_path):
         (["stylize", CONTENT, "-o", "{}/o.png"], 2, "arguments are required: STYLE"),
         (["stylize", CONTENT, STYLE], 2, "arguments are required: -o"),
         (["stylize", "", STYLE, "-o", "{}/o.png"], 3, "the path of a picture is empty"),
-        (["stylize", CONTENT, STYLE, "-o", ""], 3, "the path of the output is empty"),
+        (
+            ["stylize", CONTENT, STYLE, "-o", ""],
+            2,
+            "-o/--output: '' cannot be used; it must not be",
+        ),
         (["stylize", "no.png", STYLE, "-o", "{}/o.png"], 3, "no.png: no such picture"),
         (["stylize", CONTENT, "no.png", "-o", "{}/o.png"], 3, "no.png: no such picture"),
         (["stylize", CONTENT, __file__, "-o", "{}/o.png"], 3, "not a picture"),

@@ -17,7 +17,7 @@ from test_structure import MAY_IMPORT
 
 DOCS = ROOT / "docs"
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md"))}
-OTHERS = ("index", "notation", "deviations", "solutions")
+OTHERS = ("index", "notation", "controls", "deviations", "solutions")
 CHAPTERS = {name: text for name, text in PAGES.items() if name not in OTHERS}
 
 

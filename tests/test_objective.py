@@ -81,6 +81,26 @@ def test_forms_of_the_total_variation(weights, pictures, form, rng):
     np.testing.assert_allclose(dx, dx0 + dtv[..., ::-1], atol=1e-12 * np.abs(dx).max())
 
 
+def test_blend_weights_are_shares(weights, pictures, rng):
+    """2,1 is the first style twice and the second once; only their ratio counts; 0 is without."""
+    content, (first, second) = pictures
+    light = {"style_layers": "relu1_1,relu2_1", "content_layers": "relu1_1"}
+    image = rng.uniform(0, 255, (*TINY, 3))
+    vgg = VGG19(weights, dtype="float64")
+
+    def loss(styles, blend=None):
+        settings = Settings(**light, style_blend_weights=blend)
+        return Objective(vgg, content, styles, settings)(image)[0]
+
+    blended = loss([first, second], "2,1")
+    assert blended == pytest.approx(loss([first, first, second]), rel=1e-12)
+    assert blended == pytest.approx(loss([first, second], (0.5, 0.25)), rel=1e-12)
+    assert abs(blended / loss([first, second]) - 1) > 1e-4
+    assert loss([first, second], [0, 3]) == pytest.approx(loss([second]), rel=1e-12)
+    with pytest.raises(UsageError, match="are 3 style_blend_weights, but 2 styles; give one for"):
+        loss([first, second], "1,2,3")
+
+
 def discrete_choices(objective):
     """The ReLUs' masks and the poolings' winners on the way to the deepest tap."""
 

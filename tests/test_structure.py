@@ -36,6 +36,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
     "optimize": ({"errors", "lbfgs"}, {"numpy", "scipy"}),
     "images": ({"checks", "errors", "settings"}, {"numpy", "PIL", "pillow_heif"}),
     "memory": ({*LEAVES, "optimize", "settings"}, set()),
+    "sizes": ({"images", "settings"}, set()),
     "pipeline": (
         {
             "backend",
@@ -47,6 +48,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
             "objective",
             "optimize",
             "settings",
+            "sizes",
             "vgg",
             "weights",
         },

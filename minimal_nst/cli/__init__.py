@@ -71,8 +71,10 @@ def main(argv: Sequence[str] | None = None, after: Any = None) -> int:
             warnings.filterwarnings("always", category=NSTWarning)
             warnings.showwarning = _show
             return int(args.run(args))
+    except SystemExit as end:  # a subcommand's parser found something missing
+        return int(end.code or 0)
     except NSTError as error:
-        return fail(_as_typed(str(error)), error.exit_code)
+        return fail(_as_typed(str(error), getattr(args, "filed", set())), error.exit_code)
     except KeyboardInterrupt:
         return fail(NOTHING_PAINTED, 130)
     except MemoryError:
@@ -86,9 +88,10 @@ def main(argv: Sequence[str] | None = None, after: Any = None) -> int:
         return fail(f"{message}; please report it (python -X dev shows where)", 1)
 
 
-def _as_typed(message: str) -> str:
-    """Call settings by their options: 'style_size' -> '--style-size'."""
+def _as_typed(message: str, filed: set[str]) -> str:
+    """Call settings by their options: 'style_size' -> '--style-size'; but not those of a file."""
     names = [field.name for field in dataclasses.fields(Settings) if "_" in field.name]
+    names = [name for name in names if name not in filed] or ["(?!)"]
     pattern = rf"(?<![\w/.-])({'|'.join(names)})(?![\w/.-])"
     return re.sub(pattern, lambda match: "--" + match[0].replace("_", "-"), message)
 

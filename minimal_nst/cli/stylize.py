@@ -7,14 +7,14 @@ import dataclasses
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import FileError, RunError, UsageError
-from ..presets import PRESETS
-from ..settings import Settings, parse_layers, parse_scales, problem
+from ..errors import FileError, RunError
+from ..settings import Settings
+from .config import PICTURES, dump, read_config
 from .endings import Endings
+from .options import FIELDS, INSTEAD, add_options, refuse_idle
 from .output import NOTHING_PAINTED, PROGRAM, count, fail, say
 
 if TYPE_CHECKING:
@@ -23,30 +23,7 @@ if TYPE_CHECKING:
     from ..optimize import Progress
     from ..pipeline import Painting
 
-KINDS: dict[str, type] = {"int": int, "float": float}
-
-IDLE: dict[str, tuple[Callable[[Settings], bool], str]] = {
-    "learning_rate": (
-        lambda s: s.optimizer != "adam",
-        "L-BFGS finds its own steps (add --optimizer adam)",
-    ),
-    "seed": (
-        lambda s: s.init != "noise" and s.noise_ratio == 0,
-        "the start has no noise (add --init noise, or --noise-ratio 0.2)",
-    ),
-    "noise_ratio": (lambda s: s.init == "noise", "--init noise starts from nothing but noise"),
-    "threads": (lambda s: s.conv == "im2col", "it is for --conv winograd"),
-    "content_layers": (lambda s: s.content_weight == 0, "--content-weight is 0"),
-    "content_form": (lambda s: s.content_weight == 0, "--content-weight is 0"),
-    "style_layers": (lambda s: s.style_weight == 0, "--style-weight is 0"),
-    "style_form": (lambda s: s.style_weight == 0, "--style-weight is 0"),
-    "tv_form": (lambda s: s.tv_weight == 0, "--tv-weight is 0"),
-    "colors": (
-        lambda s: s.style_weight == 0 and s.colors in ("cholesky", "pca"),
-        "--style-weight is 0",
-    ),
-}
-"""Option -> when it would be given in vain, and why."""
+SETTINGS = {field.name for field in dataclasses.fields(Settings)}
 
 EPILOG = """\
 examples:
@@ -68,85 +45,56 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
+    pictures = parser.add_argument_group("pictures")
+    pictures.add_argument(
         "content",
         metavar="CONTENT",
+        nargs="?",
         help="picture to paint (PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF, HEIC)",
     )
-    parser.add_argument("styles", metavar="STYLE", nargs="+", help="picture in the style wanted")
-    parser.add_argument(
-        "-o", "--output", metavar="OUT", required=True, help="painting: .png, .jpg, .webp or .tiff"
+    pictures.add_argument(
+        "styles", metavar="STYLE", nargs="*", help="picture in the style wanted, or folder of such"
     )
-    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument(
-        "--preset",
-        choices=tuple(PRESETS),
-        default=next(iter(PRESETS)),
-        help="published program to follow, in which other defaults hold than those below [%(default)s]",
+        "--config", metavar="FILE", help="TOML file of options; those typed beside it win"
     )
-    for field in dataclasses.fields(Settings):
-        add_option(parser, field)
+    parser.add_argument(
+        "--dump-config", action="store_true", help="print what would be done as such a file"
+    )
+    add_options(parser)
     parser.set_defaults(run=run, parser=parser)
-
-
-def add_option(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
-    """Add the option of one field: its name, type, choices, help and default are the field's."""
-    default = "" if field.default is None else f" [{format_value(field.default)}]"
-    kind = KINDS.get(str(field.type).partition(" ")[0], str)
-    options: dict[str, Any] = {"metavar": {int: "N", float: "X", str: "TEXT"}[kind]}
-    if "choices" in field.metadata:
-        options = {"choices": field.metadata["choices"]}
-
-    def read(text: str) -> Any:
-        """Read what was typed, or say what it must be instead."""
-        try:
-            if field.name.endswith("_layers"):
-                return parse_layers(text)
-            if field.name == "scales":
-                return parse_scales(text)
-            value = kind(text)
-        except UsageError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-        except ValueError:
-            value = text
-        if (wrong := problem(field, value)) and "choices" not in field.metadata:
-            raise argparse.ArgumentTypeError(f"'{text}' cannot be used; {wrong}")
-        return value
-
-    flag = f"--{field.name.replace('_', '-')}"
-    if field.type == "bool":
-        help_text = field.metadata["help"]
-        parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=help_text)
-        return
-    parser.add_argument(
-        flag,
-        type=read,
-        default=argparse.SUPPRESS,
-        help=field.metadata["help"].replace("%", "%%") + default,
-        **options,
-    )
-
-
-def format_value(value: Any) -> str:
-    """Write a field's value as its option takes it."""
-    if isinstance(value, tuple) and isinstance(value[0], int):
-        return ",".join(map(str, value))
-    if isinstance(value, tuple):
-        return ",".join(name if weight == 1 else f"{name}:{weight:g}" for name, weight in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def run(args: argparse.Namespace) -> int:
     """Paint as the options say; return the exit code."""
-    names = {field.name for field in dataclasses.fields(Settings)}
-    changes = {name: value for name, value in vars(args).items() if name in names}
-    if "size" not in changes and changes.get("scales", "auto") != "auto":
+    typed = {name: value for name, value in vars(args).items() if name in FIELDS}
+    typed |= {name: value for name in PICTURES if (value := getattr(args, name)) not in (None, [])}
+    args.filed = set(FIELDS)  # what messages call by the names in a file, and not as options
+    filed = read_config(args.config) if args.config else {}
+    for alike in INSTEAD:
+        if alike & set(typed):
+            filed = {name: value for name, value in filed.items() if name not in alike}
+    given = {**filed, **typed}
+    args.filed = set(given) - set(typed)
+    changes = {name: value for name, value in given.items() if name in SETTINGS}
+    if not INSTEAD[0] & set(changes) and changes.get("scales", "auto") != "auto":
         changes["size"] = changes["scales"][-1]
-    settings = Settings.preset(args.preset, **changes)
-    for name in changes:
-        if name in IDLE and IDLE[name][0](settings):
-            raise UsageError(f"--{name.replace('_', '-')} does nothing here: {IDLE[name][1]}")
-    return paint(args.content, args.styles, args.output, settings, args.quiet, args.after)
+    settings = Settings.preset(given.get("preset", FIELDS["preset"].default), **changes)
+    refuse_idle(set(typed), settings)
+    if args.dump_config:
+        say("\n".join(dump(given, settings)), sys.stdout)
+        return 0
+    needed = {"content": "CONTENT", "styles": "STYLE", "output": "-o/--output"}
+    if missing := [what for name, what in needed.items() if name not in given]:
+        args.parser.error(f"the following arguments are required: {', '.join(missing)}")
+    return paint(
+        given["content"],
+        given["styles"],
+        given["output"],
+        settings,
+        given.get("quiet", False),
+        args.after,
+    )
 
 
 def paint(
@@ -164,11 +112,14 @@ def paint(
     """
     from .. import images
     from ..pipeline import stylize
+    from ..sizes import settle
     from ..weights import find_weights
     from .progress import Bar
 
-    inputs: list[Any] = [content, *styles, settings.init, find_weights(settings.weights)]
+    inputs: list[Any] = [content, settings.init, find_weights(settings.weights)]
+    inputs += [picture for style in styles for picture in images.folder(style)]
     target = images.check_output(output, inputs)
+    settings = settle(settings, content)
     start = time.monotonic()
     with Endings(after) as endings:
         try:

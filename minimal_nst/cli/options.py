@@ -1,0 +1,144 @@
+"""Options made of dataclass fields: name, type, choices, limits, default and help are the field's.
+
+`Settings` says what is computed; `Output`, here, what else `stylize` is told. A file of options
+(`config.py`) has the same names, and is held to the same limits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import UsageError
+from ..presets import PRESETS
+from ..settings import Settings, option, problem
+
+KINDS: dict[str, type] = {"int": int, "float": float}
+
+
+@dataclass(frozen=True)
+class Output:
+    """What `stylize` is told besides the pictures and the `Settings`."""
+
+    preset: str = option(
+        next(iter(PRESETS)),
+        "published program to follow, in which other defaults hold than those below",
+        choices=tuple(PRESETS),
+    )
+    output: str | None = option(
+        None, "painting: .png, .jpg, .webp or .tiff", group="output", short="-o", metavar="OUT"
+    )
+    quiet: bool = option(False, "print nothing but errors", short="-q")
+
+
+FIELDS = {
+    field.name: field for field in (*dataclasses.fields(Output), *dataclasses.fields(Settings))
+}
+"""Name -> field of every option that has a default."""
+
+INSTEAD = (
+    frozenset({"size", "size_pixels", "width", "height"}),
+    frozenset({"style_size", "style_scale"}),
+)
+"""Options that are ways to say the same: one that is typed replaces all of them in a file."""
+
+IDLE: dict[str, tuple[Callable[[Settings], bool], str]] = {
+    "size": (
+        lambda s: bool(s.size_pixels or s.width or s.height),
+        "--size-pixels, --width or --height says how large",
+    ),
+    "size_pixels": (lambda s: bool(s.width or s.height), "--width or --height says how large"),
+    "style_scale": (lambda s: s.style_size is not None, "--style-size says how large"),
+    "style_blend_weights": (lambda s: s.style_weight == 0, "--style-weight is 0"),
+    "learning_rate": (
+        lambda s: s.optimizer != "adam",
+        "L-BFGS finds its own steps (add --optimizer adam)",
+    ),
+    "seed": (
+        lambda s: s.init != "noise" and s.noise_ratio == 0,
+        "the start has no noise (add --init noise, or --noise-ratio 0.2)",
+    ),
+    "noise_ratio": (lambda s: s.init == "noise", "--init noise starts from nothing but noise"),
+    "threads": (lambda s: s.conv == "im2col", "it is for --conv winograd"),
+    "content_layers": (lambda s: s.content_weight == 0, "--content-weight is 0"),
+    "content_form": (lambda s: s.content_weight == 0, "--content-weight is 0"),
+    "style_layers": (lambda s: s.style_weight == 0, "--style-weight is 0"),
+    "style_form": (lambda s: s.style_weight == 0, "--style-weight is 0"),
+    "tv_form": (lambda s: s.tv_weight == 0, "--tv-weight is 0"),
+    "colors": (
+        lambda s: s.style_weight == 0 and s.colors in ("cholesky", "pca"),
+        "--style-weight is 0",
+    ),
+}
+"""Option -> when it would be given in vain, and why."""
+
+
+def flag(name: str) -> str:
+    """'style_size' -> '--style-size'."""
+    return f"--{name.replace('_', '-')}"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add an option for every field, under the heading of its group; none has argparse's default."""
+    group: argparse._ActionsContainer = parser
+    for field in FIELDS.values():
+        if "group" in field.metadata:
+            group = parser.add_argument_group(field.metadata["group"])
+        add_option(group, field)
+
+
+def add_option(parser: argparse._ActionsContainer, field: dataclasses.Field[Any]) -> None:
+    """Add the option of one field."""
+    limits = field.metadata
+    names = [*([limits["short"]] if "short" in limits else []), flag(field.name)]
+    common: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS}
+    text = limits["help"].replace("%", "%%")
+    if field.type == "bool":
+        parser.add_argument(*names, action="store_true", help=text, **common)
+        return
+    default = "" if field.default is None else f" [{format_value(field.default)}]"
+    if "choices" in limits:
+        common["choices"] = limits["choices"]
+    else:
+        common["metavar"] = limits.get("metavar", {int: "N", float: "X"}.get(kind(field), "TEXT"))
+
+    def read(text: str) -> Any:
+        """Read what was typed, or say what it must be instead."""
+        try:
+            if "parse" in limits:
+                return limits["parse"](text)
+            value = kind(field)(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        except ValueError:
+            value = text
+        if (wrong := problem(field, value)) and "choices" not in limits:
+            raise argparse.ArgumentTypeError(f"'{text}' cannot be used; {wrong}")
+        return value
+
+    parser.add_argument(*names, type=read, help=text + default, **common)
+
+
+def kind(field: dataclasses.Field[Any]) -> type:
+    """What a field's value is made of: int, float or str."""
+    return KINDS.get(str(field.type).partition(" ")[0], str)
+
+
+def format_value(value: Any) -> str:
+    """Write a field's value as its option takes it."""
+    if isinstance(value, tuple) and isinstance(value[0], int | float):
+        return ",".join(f"{number:g}" for number in value)
+    if isinstance(value, tuple):
+        return ",".join(name if weight == 1 else f"{name}:{weight:g}" for name, weight in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def refuse_idle(names: set[str], settings: Settings) -> None:
+    """Refuse options that would do nothing with these settings."""
+    for name in sorted(names & set(IDLE)):
+        idle, reason = IDLE[name]
+        if idle(settings):
+            raise UsageError(f"{flag(name)} does nothing here: {reason}")

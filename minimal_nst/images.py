@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from .checks import as_picture
 from .errors import FileError, UsageError
@@ -35,6 +35,9 @@ SUFFIXES = [
 
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 """What stands in the ninth to twelfth byte of a telephone's pictures (ISO/IEC 23008-12)."""
+
+PNG_TEXT = "minimal_nst"
+"""Keyword of the text in a PNG."""
 
 LYING = {5, 6, 7, 8}
 """EXIF orientations of a picture whose rows are columns (TIFF 6.0, section 8)."""
@@ -101,7 +104,7 @@ def measure(picture: Picture, size: int | None = None, option: str = "size") -> 
     return _fitted(name, image.size, size, option)
 
 
-def folder(path: str | os.PathLike[str]) -> list[Path]:
+def folder(path: str | os.PathLike[str]) -> list[str | os.PathLike[str]]:
     """Return the pictures of a folder, by name; of a file, itself.
 
     Parameters
@@ -110,7 +113,7 @@ def folder(path: str | os.PathLike[str]) -> list[Path]:
 
     Returns
     -------
-    list of Path
+    list of paths
         Files whose suffix is that of a picture which can be read; hidden ones are left out.
 
     Raises
@@ -118,14 +121,15 @@ def folder(path: str | os.PathLike[str]) -> list[Path]:
     FileError
         If the folder has none, or cannot be read.
     """
-    path = _path(path)
-    if not path.is_dir():
+    if not _path(path).is_dir():
         return [path]
     try:
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        files = sorted(file for file in Path(path).iterdir() if file.suffix.lower() in SUFFIXES)
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror})") from None
-    pictures = [file for file in files if file.is_file() and not file.name.startswith(".")]
+    pictures: list[str | os.PathLike[str]] = [
+        file for file in files if file.is_file() and not file.name.startswith(".")
+    ]
     if not pictures:
         raise FileError(f"{path} is a folder without pictures ({', '.join(SUFFIXES)})")
     return pictures
@@ -243,7 +247,12 @@ def check_output(path: str | os.PathLike[str], inputs: Iterable[Picture] = ()) -
     return path
 
 
-def save(image: np.ndarray, path: str | os.PathLike[str]) -> None:
+def save(
+    image: np.ndarray,
+    path: str | os.PathLike[str],
+    opacity: np.ndarray | None = None,
+    description: str = "",
+) -> None:
     """Write a picture so that at every moment there is either the old file or the whole new one.
 
     Parameters
@@ -252,6 +261,10 @@ def save(image: np.ndarray, path: str | os.PathLike[str]) -> None:
         sRGB.
     path : path
         Its suffix says the format: .png, .jpg, .webp, .tiff.
+    opacity : (H, W) array of uint8, optional
+        From `opacity`; a JPEG has none.
+    description : str
+        ASCII text for `description` to find.
 
     Raises
     ------
@@ -263,7 +276,10 @@ def save(image: np.ndarray, path: str | os.PathLike[str]) -> None:
     path = check_output(path).resolve()  # through a link, its target is replaced
     kind, options = WRITABLE[path.suffix.lower()]
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format=kind, **options)
+    picture = Image.fromarray(image)
+    if opacity is not None and kind != "JPEG":
+        picture.putalpha(Image.fromarray(opacity))
+    picture.save(buffer, format=kind, **options, **_described(kind, description))
     temporary = None
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".minimal_nst-")
@@ -278,6 +294,76 @@ def save(image: np.ndarray, path: str | os.PathLike[str]) -> None:
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def _described(kind: str, text: str) -> dict[str, Any]:
+    """Pillow's options for a picture that carries a text."""
+    if not text:
+        return {}
+    if kind == "PNG":
+        chunks = PngImagePlugin.PngInfo()
+        chunks.add_itxt(PNG_TEXT, text)
+        return {"pnginfo": chunks}
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = text
+    return {"exif": exif}
+
+
+def description(path: str | os.PathLike[str]) -> str:
+    """Return the text that `save` has put into a picture; '' if there is none.
+
+    Parameters
+    ----------
+    path : path
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read as a picture.
+    """
+    with _reading(_path(path)) as image:
+        exif = image.getexif().get(ExifTags.Base.ImageDescription, "")
+        return str(image.info.get(PNG_TEXT, "") or exif)
+
+
+def opacity(picture: Picture, height: int, width: int) -> np.ndarray | None:
+    """Return how opaque a picture is, scaled to a height and width.
+
+    Parameters
+    ----------
+    picture : path, PIL image or array
+        As for `load`.
+    height, width : int
+
+    Returns
+    -------
+    (height, width) array of uint8 or None
+        0 transparent, 255 opaque; None if all of it is opaque.
+
+    Raises
+    ------
+    FileError, UsageError
+        As for `load`.
+    """
+    if isinstance(picture, np.ndarray):
+        array = as_picture(picture, "the array", channels=(0, 3, 4))
+        picture = Image.fromarray(np.round(array).astype(np.uint8))
+    if isinstance(picture, Image.Image):
+        channel = _opacity(picture)
+    else:
+        with _reading(_path(picture)) as image:
+            channel = _opacity(image)
+    if channel is None:
+        return None
+    alpha = np.array(channel.resize((width, height), Image.Resampling.LANCZOS))
+    return None if (alpha == 255).all() else alpha
+
+
+def _opacity(image: Image.Image) -> Image.Image | None:
+    """The alpha channel of an image, upright."""
+    if not image.has_transparency_data:
+        return None
+    return ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
 
 
 def _umask() -> int:

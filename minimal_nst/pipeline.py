@@ -108,7 +108,7 @@ def stylize(
     if not isinstance(settings, Settings):
         raise UsageError(f"settings are {settings!r}; pass a Settings, such as Settings(size=256)")
     deadline = time.monotonic() + (settings.max_seconds or math.inf)
-    pictures, shares = _pictures(style, settings.style_blend_weights)
+    pictures, shares = gather(style, settings.style_blend_weights)
     settings = replace(settle(settings, content), style_blend_weights=shares)
     scales = list(each_scale(settings))
     shapes = [_measure(content, pictures, scale) for scale in scales]
@@ -262,10 +262,26 @@ def default_optimizer(backend: Backend) -> str:
     return "lbfgs" if backend is CPU else "own-lbfgs"
 
 
-def _pictures(style: Any, weights: Sequence[float] | None) -> tuple[list[Any], Any]:
-    """The style pictures, those of a folder one by one, and how much each counts, if not alike.
+def gather(style: Any, weights: Sequence[float] | None = None) -> tuple[list[Any], Any]:
+    """Return the style pictures, those of a folder one by one, and how much each counts.
 
-    What is neither a picture nor several of them is passed on, and refused where it is opened.
+    Parameters
+    ----------
+    style : path, PIL image or array, or several of them
+        What is neither is passed on, and refused where it is opened.
+    weights : sequence of float, optional
+        `Settings.style_blend_weights`: one for each; the pictures of a folder share its weight.
+
+    Returns
+    -------
+    pictures : list
+    weights : list of float or None
+        Of each picture; None if all are alike.
+
+    Raises
+    ------
+    FileError, UsageError
+        If a folder has no pictures, or there are more or fewer weights than styles.
     """
     one = isinstance(style, str | os.PathLike) or (isinstance(style, np.ndarray) and style.ndim < 4)
     groups = [

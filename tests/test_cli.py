@@ -111,7 +111,7 @@ def test_the_help_is_in_groups(capsys):
     assert [title for title in titles if title in wanted] == wanted
     options = groups[titles.index("options")]
     assert [line.split()[0] for line in options.splitlines() if "  -" in line[:4]] == [
-        *("-h,", "--config", "--dump-config", "--preset"),
+        *("-h,", "--config", "--from", "--dump-config", "--preset"),
     ]
 
 
@@ -148,7 +148,8 @@ def test_quiet_prints_nothing(capsys, out):
 
 def test_every_setting_is_an_option_with_its_own_value(monkeypatch, out):
     """Each option reaches the field of its name, and nothing else does."""
-    (out.parent / "w.h5").touch()
+    for name in ("w.h5", "start.png"):
+        (out.parent / name).touch()
     monkeypatch.chdir(out.parent)
     given = {
         "size": 77, "size_pixels": 5000, "width": 99, "height": 88, "style_size": 55,

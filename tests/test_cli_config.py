@@ -68,8 +68,8 @@ def test_what_is_typed_wins(seen, tmp_path):
     args = ["stylize", CONTENT, STYLE, "--config", config, "-o", tmp_path / "o.png"]
     assert cli.main([*map(str, args), "--width", "80", "--style-scale", "2"]) == 4
     assert seen[0][2] == Settings(size=80, style_scale=2, seed=3)
-    assert cli.main([*map(str, args), "--preset", "course", "--size", "33"]) == 4
-    assert seen[1][2] == Settings.preset("course", size=33, style_size=55, seed=3)
+    assert cli.main([*map(str, args), "--preset", "course", "--size", "50"]) == 4
+    assert seen[1][2] == Settings.preset("course", size=50, style_size=55, seed=3)
 
 
 def test_what_has_no_effect_may_stand_in_a_file_but_is_not_typed(capsys, seen, tmp_path):

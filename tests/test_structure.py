@@ -54,6 +54,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
         },
         {"numpy", "scipy"},
     ),
+    "record": ({*LEAVES, "__version__", "images", "pipeline", "settings", "weights"}, set()),
     "gradcheck.methods": (set(), {"numpy"}),
     "gradcheck.operation": ({"methods"}, {"numpy"}),
     "gradcheck.diagnosis": ({"operation"}, {"numpy"}),

@@ -16,6 +16,7 @@ from ..settings import Settings, problem
 from .options import FIELDS, format_value
 
 PICTURES = ("content", "styles")
+DUMPED = "minimal-nst stylize --config FILE; what begins with # is as the preset has it"
 
 
 def read_config(path: str) -> dict[str, Any]:
@@ -47,11 +48,11 @@ def read_config(path: str) -> dict[str, Any]:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not a file of options in TOML: {error}") from None
-    return {key.replace("-", "_"): _value(path, key, value) for key, value in table.items()}
+    return {key.replace("-", "_"): read_value(path, key, value) for key, value in table.items()}
 
 
-def _value(path: str, key: str, value: Any) -> Any:
-    """One value of the file, held against its field."""
+def read_value(path: str, key: str, value: Any) -> Any:
+    """Hold a value that a file has for a key against its field; return it as the field has it."""
     name = key.replace("-", "_")
     if name in PICTURES:
         pictures = value if name == "styles" and isinstance(value, list) else [value]
@@ -74,7 +75,7 @@ def _value(path: str, key: str, value: Any) -> Any:
     return value
 
 
-def dump(given: Mapping[str, Any], settings: Settings) -> Iterator[str]:
+def dump(given: Mapping[str, Any], settings: Settings, title: str = DUMPED) -> Iterator[str]:
     """Write what a run would do as a file of options.
 
     Parameters
@@ -83,6 +84,8 @@ def dump(given: Mapping[str, Any], settings: Settings) -> Iterator[str]:
         As from `read_config`, what was said on the command line included.
     settings : Settings
         What they come to.
+    title : str
+        The first line, without its '#'.
 
     Yields
     ------
@@ -93,7 +96,7 @@ def dump(given: Mapping[str, Any], settings: Settings) -> Iterator[str]:
     preset = given.get("preset", defaults["preset"])
     defaults |= dataclasses.asdict(Settings(**PRESETS[preset].settings))
     values = {**defaults, **given, **dataclasses.asdict(settings)}
-    yield "# minimal-nst stylize --config FILE; what begins with # is as the preset has it"
+    yield f"# {title}"
     for name in PICTURES:
         if name in given:
             yield f"{name} = {_toml(given[name])}"

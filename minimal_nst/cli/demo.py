@@ -7,6 +7,7 @@ from typing import Any
 
 from ..resources import CASTLE, STARRY_NIGHT
 from ..settings import Settings
+from .options import Output
 from .stylize import paint
 
 
@@ -28,4 +29,5 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Paint the pair small and briefly, so that it is done while one watches."""
     settings = Settings(size=320, iterations=100)
-    return paint(str(CASTLE), [str(STARRY_NIGHT)], args.output, settings, args.quiet, args.after)
+    output = Output(output=args.output, quiet=args.quiet)
+    return paint(str(CASTLE), [str(STARRY_NIGHT)], settings, output, after=args.after)

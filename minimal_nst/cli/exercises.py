@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import FileError, UsageError
 from ..resources import CASTLE, STARRY_NIGHT
 from ..settings import Settings
+from .options import Output
 from .output import PROGRAM, say
 from .stylize import paint
 
@@ -127,5 +128,5 @@ def paint_with(folders: list[str], after: Any) -> int:
 
     folder = Path(folders[0]).resolve()
     install(folder)
-    out = str(folder / "painting.png")
-    return paint(str(CASTLE), [str(STARRY_NIGHT)], out, PAINTING, False, after)
+    output = Output(output=str(folder / "painting.png"))
+    return paint(str(CASTLE), [str(STARRY_NIGHT)], PAINTING, output, after=after)

@@ -31,6 +31,10 @@ class Output:
     output: str | None = option(
         None, "painting: .png, .jpg, .webp or .tiff", group="output", short="-o", metavar="OUT"
     )
+    no_alpha: bool = option(False, "paint all of a content that is transparent in places")
+    no_metadata: bool = option(
+        False, "leave out the record of how it was painted, which show prints and --from repeats"
+    )
     quiet: bool = option(False, "print nothing but errors", short="-q")
 
 

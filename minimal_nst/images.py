@@ -209,6 +209,30 @@ def check_output(path: str | os.PathLike[str], inputs: Iterable[Picture] = ()) -
     FileError
         If its folder does not exist or cannot be written to, or the path is a folder.
     """
+    path = check_place(path, inputs)
+    if path.suffix.lower() not in WRITABLE:
+        what = f"cannot write '{path.suffix}'" if path.suffix else "the name has no suffix"
+        raise UsageError(f"{path}: {what}; use {', '.join(WRITABLE)}")
+    return path
+
+
+def check_place(path: str | os.PathLike[str], inputs: Iterable[Picture] = ()) -> Path:
+    """Find out before the work whether a file can be written to `path`.
+
+    Parameters
+    ----------
+    path, inputs
+        As for `check_output`.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    UsageError, FileError
+        As for `check_output`, but for the suffix.
+    """
     if os.fspath(path) == "":
         raise FileError("the path of the output is empty; give it a name, such as out.png")
     path = Path(path)
@@ -225,9 +249,6 @@ def check_output(path: str | os.PathLike[str], inputs: Iterable[Picture] = ()) -
         raise FileError(f"{path} is a folder; give the painting a file name, such as out.png")
     if path.exists() and not path.is_file():
         raise FileError(f"{path} is no plain file; give the painting a file name, such as out.png")
-    if path.suffix.lower() not in WRITABLE:
-        what = f"cannot write '{path.suffix}'" if path.suffix else "the name has no suffix"
-        raise UsageError(f"{path}: {what}; use {', '.join(WRITABLE)}")
     if not path.parent.is_dir():
         raise FileError(f"{path}: there is no folder {path.parent}; create it first")
     try:

@@ -13,7 +13,7 @@ Glossary::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -159,6 +159,15 @@ class Objective:
             return keras_variation(x, weight)
         variation = total_variation if form.endswith("squared") else absolute_variation
         return variation(x, weight, form.startswith("mean"))
+
+
+def by_kind(terms: Mapping[str, float]) -> dict[str, float]:
+    """Sum the terms of an evaluation over the layers: 'content', 'style' and 'tv', where there is any."""
+    sums: dict[str, float] = {}
+    for name, term in terms.items():
+        kind = name.partition(":")[0]
+        sums[kind] = sums.get(kind, 0.0) + term
+    return sums
 
 
 def shares(settings: Settings, styles: int) -> list[float]:

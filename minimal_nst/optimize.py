@@ -36,17 +36,8 @@ WINDOW = 20
 """Evaluations over which a tolerance looks back: single ones may gain nothing on the way down."""
 
 
-@dataclass(frozen=True)
-class Progress:
-    """What a callback is told after each iteration."""
-
-    iteration: int
-    iterations: int
-    evaluations: int
-    loss: float
-
-
-Callback = Callable[[Progress], object]
+Callback = Callable[[Any], object]
+"""Told of a `Progress`; if it returns True, the work ends there."""
 
 Stop = Callable[[], object]
 """Asked between evaluations; if the answer is true, the work ends there."""
@@ -86,6 +77,28 @@ class Minimum:
     def lowered(self) -> bool:
         """Whether any step has lowered the loss, so that `x` is not where it began."""
         return bool(self.losses) and self.loss < self.losses[0]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a callback is told after each iteration.
+
+    Attributes
+    ----------
+    iteration, iterations : int
+        How many there have been, and how many there will be at most.
+    evaluations : int
+    loss : float
+        Of this iteration.
+    minimum : Minimum
+        The best so far; it goes on changing.
+    """
+
+    iteration: int
+    iterations: int
+    evaluations: int
+    loss: float
+    minimum: Minimum = field(repr=False)
 
 
 class _End(Exception):
@@ -193,7 +206,7 @@ def minimize(
         if callback is None:
             return
         try:
-            answer = callback(Progress(best.iterations, iterations, best.evaluations, loss))
+            answer = callback(Progress(best.iterations, iterations, best.evaluations, loss, best))
         except StopIteration as error:
             raise _Raised(error) from None
         if isinstance(answer, bool | np.bool_) and answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -40,12 +40,15 @@ class Painting(Minimum):
     ----------
     device : str
         What computed it: 'cpu', 'cuda:0', ...
+    terms : list of dict
+        What the loss of each evaluation is made of: `Objective.terms`.
     coarser : list of Painting
         Those at the smaller scales, the first of them the first. Losses of different sizes do not
         compare; those of this one are of the last scale that was reached.
     """
 
     device: str = "cpu"
+    terms: list[dict[str, float]] = field(default_factory=list, repr=False)
     coarser: list[Painting] = field(default_factory=list)
 
     @property
@@ -58,6 +61,28 @@ class Painting(Minimum):
     def lowered(self) -> bool:
         """Whether any step, at any scale, has lowered the loss."""
         return super().lowered or any(painting.lowered for painting in self.coarser)
+
+
+@dataclass(frozen=True)
+class PaintingProgress(Progress):
+    """What `stylize` tells its callback after each iteration, counted over all scales.
+
+    Attributes
+    ----------
+    size : int
+        Longer side of the scale that is painted.
+    terms : list of dict
+        What the loss of each evaluation at this scale is made of; it goes on growing.
+    """
+
+    size: int
+    terms: list[dict[str, float]] = field(repr=False)
+    finish: Callable[[], Painting] = field(repr=False)
+
+    @property
+    def painting(self) -> Painting:
+        """The best so far, as `stylize` would return it now: of full size, in its colours."""
+        return self.finish()
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what is not finite is told, not warned of
@@ -78,8 +103,8 @@ def stylize(
         stands for the pictures in it.
     settings : Settings, optional
     callback : callable, optional
-        Takes a `Progress` after each iteration, counted over all scales; if it returns True, the
-        painting ends there.
+        Takes a `PaintingProgress` after each iteration; if it returns True, the painting ends
+        there.
     stop : callable, optional
         Asked between evaluations; if it returns something true, the painting ends there. A
         `threading.Event().is_set` lets another thread or a signal handler end the work.
@@ -132,7 +157,9 @@ def stylize(
             start = initial_picture(image, scale)
             if done:
                 start = images.resize(done[-1].x, start.shape[1], start.shape[0])
-            report = _counting_on(callback, done, len(scales), settings.iterations)
+            report = (
+                _Report(callback, done, full, settings, scale) if callable(callback) else callback
+            )
             seconds = deadline - time.monotonic()
             done.append(_paint(objective, image, start, report, stop, seconds))
             if done[-1].asked:
@@ -156,27 +183,35 @@ def _styles(styles: list[Any], settings: Settings) -> list[np.ndarray]:
     return [images.load(style, *style_size(settings)) for style in styles]
 
 
-def _counting_on(
-    callback: Callback | None, done: list[Painting], scales: int, iterations: int
-) -> Callback | None:
-    """A callback that is told of the iterations at all scales, past and to come."""
-    if scales == 1 or not callable(callback):
-        return callback
-    before = sum(painting.iterations for painting in done)
-    after = iterations * (scales - len(done) - 1)
-    evaluations = sum(painting.evaluations for painting in done)
+@dataclass
+class _Report:
+    """Tells a callback of the iterations at all scales, past and to come."""
 
-    def counting(progress: Progress) -> object:
-        return callback(
-            Progress(
+    callback: Callback
+    done: list[Painting]
+    full: np.ndarray
+    settings: Settings
+    scale: Settings
+    painted: Callable[[Minimum], Painting] = field(init=False)
+    terms: list[dict[str, float]] = field(init=False)
+
+    def __call__(self, progress: Progress) -> object:
+        after = self.settings.iterations * (len(self.settings.sizes) - len(self.done) - 1)
+        before = sum(painting.iterations for painting in self.done)
+        return self.callback(
+            PaintingProgress(
                 before + progress.iteration,
                 before + progress.iterations + after,
-                evaluations + progress.evaluations,
+                sum(painting.evaluations for painting in self.done) + progress.evaluations,
                 progress.loss,
+                progress.minimum,
+                self.scale.longer,
+                self.terms,
+                lambda: _finished(
+                    [*self.done, self.painted(progress.minimum)], self.full, self.settings
+                ),
             )
         )
-
-    return counting
 
 
 def _recolored(
@@ -206,7 +241,7 @@ def _paint(
     objective: Objective,
     content: np.ndarray,
     start: np.ndarray,
-    callback: Callback | None,
+    report: _Report | None,
     stop: Stop | None,
     seconds: float,
 ) -> Painting:
@@ -214,14 +249,19 @@ def _paint(
     settings, vgg = objective.settings, objective.vgg
     height, width, _ = start.shape
     space = Spectrum(height, width, settings.spectrum, settings.dtype)
+    terms: list[dict[str, float]] = []
 
     def function(z: np.ndarray) -> tuple[float, np.ndarray]:
         loss, dx = objective.evaluate(start + space.forward(z))
+        terms.append(objective.terms)
         return loss, space.adjoint(dx)
 
     def painted(end: Minimum) -> Painting:
-        return Painting(**{**vars(end), "x": start + space.forward(end.x)}, device=vgg.backend.name)
+        x = start + space.forward(end.x)
+        return Painting(**{**vars(end), "x": x}, device=vgg.backend.name, terms=terms)
 
+    if isinstance(report, _Report):
+        report.painted, report.terms = painted, terms
     try:
         with scipy.fft.set_workers(vgg.threads):
             end = minimize(
@@ -230,7 +270,7 @@ def _paint(
                 settings.optimizer or default_optimizer(vgg.backend),
                 settings.iterations,
                 settings.learning_rate,
-                callback,
+                report,
                 stop,
                 settings.tolerance,
                 seconds,

@@ -460,7 +460,7 @@ def test_ctrl_c_keeps_the_best_so_far(out, sent):
     reader = threading.Thread(target=watch, args=[controller, seen], daemon=True)
     reader.start()
     try:
-        wait_until(lambda: "loss" in "".join(seen))
+        wait_until(lambda: "style " in "".join(seen))
         process.send_signal(sent)
         wait_until(lambda: process.poll() is not None or not process.send_signal(sent))
         stdout, _ = process.communicate(timeout=60)

@@ -8,7 +8,7 @@ from typing import Any
 from ..resources import CASTLE, STARRY_NIGHT
 from ..settings import Settings
 from .options import Output
-from .stylize import paint
+from .paint import paint
 
 
 def add_parser(commands: Any) -> None:

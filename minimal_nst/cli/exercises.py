@@ -14,7 +14,7 @@ from ..resources import CASTLE, STARRY_NIGHT
 from ..settings import Settings
 from .options import Output
 from .output import PROGRAM, say
-from .stylize import paint
+from .paint import paint
 
 PAINTING = Settings(size=192, iterations=60, conv="im2col", optimizer="own-lbfgs")
 """What `paint` paints: with the textbook's layers and our own L-BFGS, so that all is used."""

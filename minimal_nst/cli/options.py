@@ -31,6 +31,15 @@ class Output:
     output: str | None = option(
         None, "painting: .png, .jpg, .webp or .tiff", group="output", short="-o", metavar="OUT"
     )
+    save_every: int | None = option(
+        None, "save the best so far every N iterations, as OUT-00050.png, ...", least=1
+    )
+    preview: str | None = option(
+        None, "picture to be rewritten every few seconds with the best so far", metavar="FILE"
+    )
+    log: str | None = option(
+        None, "each evaluation's losses, as it goes: .csv or .jsonl", metavar="FILE"
+    )
     no_alpha: bool = option(False, "paint all of a content that is transparent in places")
     no_metadata: bool = option(
         False, "leave out the record of how it was painted, which show prints and --from repeats"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Final, TextIO
+
+from ..errors import NSTWarning
 
 PROGRAM: Final = "minimal-nst"
 NOTHING_PAINTED: Final = "stopped before anything was painted"
@@ -23,6 +26,11 @@ def say(text: str, stream: TextIO | None) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+
+
+def warn(text: str) -> None:
+    """Warn, in the way that the command line shows."""
+    warnings.warn(text, NSTWarning, stacklevel=2)
 
 
 def count(number: int, noun: str) -> str:

@@ -10,14 +10,15 @@ from typing import Self
 
 from tqdm import tqdm
 
-from ..optimize import Progress
+from ..objective import by_kind
+from ..pipeline import PaintingProgress
 from .output import say
 
 SECONDS_BETWEEN_LINES = 10.0
 
 
 class Bar:
-    """Shows a run's iterations, loss and time left on standard error; use it in a ``with``.
+    """Shows a run's iterations, losses and time left on standard error; use it in a ``with``.
 
     Parameters
     ----------
@@ -34,10 +35,12 @@ class Bar:
         columns, rows = shutil.get_terminal_size()  # 80 and 24 where the terminal says 0
         self.bar = tqdm(total=iterations, disable=not shown, unit="it", ncols=columns, nrows=rows)
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: PaintingProgress) -> None:
         """Take note of one more iteration: the callback of the optimiser."""
         self.bar.total = progress.iterations  # a scale may have ended early
-        self.bar.set_postfix_str(f"loss {progress.loss:.4g}", refresh=False)
+        kinds = by_kind(progress.terms[-1])
+        apart = ", ".join(f"{kind} {_short(term)}" for kind, term in kinds.items())
+        self.bar.set_postfix_str(apart, refresh=False)
         self.bar.update()
         now = time.monotonic()
         last = progress.iteration == progress.iterations
@@ -52,7 +55,7 @@ class Bar:
             )
             say(
                 f"iteration {progress.iteration}/{progress.iterations}, "
-                f"loss {progress.loss:.4g}, {left:.0f} s left",
+                f"loss {progress.loss:.4g} ({apart}), {left:.0f} s left",
                 sys.stderr,
             )
 
@@ -66,3 +69,9 @@ class Bar:
         traceback: TracebackType | None,
     ) -> None:
         self.bar.close()
+
+
+def _short(number: float) -> str:
+    """'1.2e6', since a line has eighty columns."""
+    digits, _, exponent = f"{number:.1e}".partition("e")
+    return f"{digits}e{int(exponent)}"

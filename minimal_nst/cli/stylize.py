@@ -5,23 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-import tempfile
-import time
-import warnings
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..errors import FileError, NSTWarning, RunError, UsageError
+from ..errors import UsageError
 from ..settings import Settings
 from .config import PICTURES, dump, read_config, read_value
-from .endings import Endings
 from .options import FIELDS, INSTEAD, Output, add_options, refuse_idle
-from .output import NOTHING_PAINTED, PROGRAM, count, fail, say
-
-if TYPE_CHECKING:
-    from ..optimize import Progress
-    from ..pipeline import Painting
+from .output import say
+from .paint import paint
 
 OUTPUT = {field.name for field in dataclasses.fields(Output)}
 SETTINGS = {field.name for field in dataclasses.fields(Settings)}
@@ -111,101 +102,3 @@ def read_record(painting: str, init: str | None) -> tuple[dict[str, Any], dict[s
     before = record.read(painting)
     asked = {"preset": before.get("preset"), **record.to_repeat(before, painting, init)}
     return before, {name: read_value(painting, name, value) for name, value in asked.items()}
-
-
-def paint(
-    content: str,
-    styles: list[str],
-    settings: Settings,
-    output: Output,
-    before: dict[str, Any] | None = None,
-    after: Any = None,
-) -> int:
-    """Check the output, paint, save, say so; return the exit code.
-
-    Whatever ends the work, the best picture is saved if a step has lowered the loss; otherwise
-    what is at the output stays. `before` is the record of a painting that is repeated; `after` is
-    the signals' handler when all is done.
-    """
-    from .. import images, record
-    from ..pipeline import gather, stylize
-    from ..sizes import settle
-    from ..weights import find_weights
-    from .progress import Bar
-
-    styles, shares = gather(styles, settings.style_blend_weights)
-    inputs: list[Any] = [content, *styles, settings.init, find_weights(settings.weights)]
-    target = images.check_output(str(output.output), inputs)
-    settings = replace(settle(settings, content), style_blend_weights=shares)
-    opacity = None
-    if not output.no_alpha:
-        opacity = images.opacity(content, *images.measure(content, settings.longer))
-    if opacity is not None and target.suffix.lower() in (".jpg", ".jpeg"):
-        warn(f"{target}: a JPEG is nowhere transparent, as {content} is; use .png or .webp")
-    made = record.of_inputs(content, styles, settings, output.preset)
-    for difference in record.differences(before, made) if before else ():
-        warn(f"it may not come out the same: {difference}")
-
-    def keep(painting: Painting) -> None:
-        text = "" if output.no_metadata else record.finished(made, painting)
-        save_somewhere(target, painting.image, opacity, text)
-
-    start = time.monotonic()
-    with Endings(after) as endings:
-        try:
-            with Bar(settings.iterations * len(settings.sizes), output.quiet) as bar:
-
-                def callback(progress: Progress) -> None:
-                    endings.painted = True
-                    bar.update(progress)
-
-                painting = stylize(content, styles, settings, callback, endings.asked)
-        except BaseException as error:
-            best: Painting | None = getattr(error, "painting", None)
-            if best is not None and best.lowered:
-                keep(best)
-                say(f"{PROGRAM}: the best picture so far is kept in {target}", sys.stderr)
-            raise
-        if not painting.lowered:
-            if endings.asked():
-                return fail(NOTHING_PAINTED, endings.exit_code)
-            because = painting.stopped_because
-            raise RunError(f"no step lowered the loss ({because}); {target} is not written")
-        keep(painting)
-        if not output.quiet:
-            scales = [*painting.coarser, painting]
-            iterations = sum(scale.iterations for scale in scales)
-            evaluations = sum(scale.evaluations for scale in scales)
-            at = f" at {count(len(scales), 'scale')}" if len(scales) > 1 else ""
-            say(
-                f"{target}: loss {painting.loss:.4g} after {count(iterations, 'iteration')}{at} "
-                f"({count(evaluations, 'evaluation')}, {time.monotonic() - start:.0f} s, "
-                f"{painting.device}); stopped because {painting.stopped_because}",
-                sys.stdout,
-            )
-        return endings.exit_code if endings.asked() else 0
-
-
-def warn(text: str) -> None:
-    """Warn, in the way that the command line shows."""
-    warnings.warn(text, NSTWarning, stacklevel=2)
-
-
-def save_somewhere(target: Path, *picture: Any) -> None:
-    """Save the painting; if the place has become unusable meanwhile, to the temporary folder.
-
-    `picture` is what `images.save` takes besides the path.
-    """
-    from .. import images
-
-    image, *others = picture
-    try:
-        images.save(image, target, *others)
-    except FileError as error:
-        refuge = Path(tempfile.mkdtemp(prefix="minimal_nst-")) / f"painting{target.suffix}"
-        try:
-            images.save(image, refuge, *others)
-        except FileError as second:
-            refuge.parent.rmdir()
-            raise FileError(f"{error}; nor in the temporary folder: {second}") from error
-        raise FileError(f"{error}; the painting is kept in {refuge}") from error

@@ -1,0 +1,113 @@
+"""Paint, and lose nothing on the way: what stylize, demo and the exercises have in common."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import FileError, RunError
+from ..settings import Settings
+from .endings import Endings
+from .options import Output
+from .output import NOTHING_PAINTED, PROGRAM, count, fail, say, warn
+
+if TYPE_CHECKING:
+    from ..pipeline import Painting, PaintingProgress
+
+
+def paint(
+    content: str,
+    styles: list[str],
+    settings: Settings,
+    output: Output,
+    before: dict[str, Any] | None = None,
+    after: Any = None,
+) -> int:
+    """Check the output, paint, save, say so; return the exit code.
+
+    Whatever ends the work, the best picture is saved if a step has lowered the loss; otherwise
+    what is at the output stays. `before` is the record of a painting that is repeated; `after` is
+    the signals' handler when all is done.
+    """
+    from .. import images, record
+    from ..pipeline import gather, stylize
+    from ..sizes import settle
+    from ..weights import find_weights
+    from .progress import Bar
+    from .watch import Watch
+
+    styles, shares = gather(styles, settings.style_blend_weights)
+    inputs: list[Any] = [content, *styles, settings.init, find_weights(settings.weights)]
+    target = images.check_output(str(output.output), inputs)
+    settings = replace(settle(settings, content), style_blend_weights=shares)
+    opacity = None
+    if not output.no_alpha:
+        opacity = images.opacity(content, *images.measure(content, settings.longer))
+    if opacity is not None and target.suffix.lower() in (".jpg", ".jpeg"):
+        warn(f"{target}: a JPEG is nowhere transparent, as {content} is; use .png or .webp")
+    made = record.of_inputs(content, styles, settings, output.preset)
+    for difference in record.differences(before, made) if before else ():
+        warn(f"it may not come out the same: {difference}")
+
+    def save(painting: Painting, path: Path) -> None:
+        text = "" if output.no_metadata else record.finished(made, painting)
+        images.save(painting.image, path, opacity, text)
+
+    def keep(painting: Painting) -> None:
+        """Save it; if the place has become unusable meanwhile, to the temporary folder."""
+        try:
+            save(painting, target)
+        except FileError as error:
+            refuge = Path(tempfile.mkdtemp(prefix="minimal_nst-")) / f"painting{target.suffix}"
+            try:
+                save(painting, refuge)
+            except FileError as second:
+                refuge.parent.rmdir()
+                raise FileError(f"{error}; nor in the temporary folder: {second}") from error
+            raise FileError(f"{error}; the painting is kept in {refuge}") from error
+
+    watch = Watch(output, target, inputs, save)
+    start = time.monotonic()
+    with Endings(after) as endings:
+        try:
+            with Bar(settings.iterations * len(settings.sizes), output.quiet) as bar:
+
+                def callback(progress: PaintingProgress) -> None:
+                    endings.painted = True
+                    bar.update(progress)
+                    watch.update(progress)
+
+                painting = stylize(content, styles, settings, callback, endings.asked)
+        except BaseException as error:
+            best: Painting | None = getattr(error, "painting", None)
+            watch.finish(best, settings.sizes)
+            if best is not None and best.lowered:
+                keep(best)
+                say(f"{PROGRAM}: the best picture so far is kept in {target}", sys.stderr)
+            raise
+        watch.finish(painting, settings.sizes)
+        if not painting.lowered:
+            if endings.asked():
+                return fail(NOTHING_PAINTED, endings.exit_code)
+            because = painting.stopped_because
+            raise RunError(f"no step lowered the loss ({because}); {target} is not written")
+        keep(painting)
+        if not output.quiet:
+            say(f"{target}: {summary(painting, time.monotonic() - start)}", sys.stdout)
+        return endings.exit_code if endings.asked() else 0
+
+
+def summary(painting: Painting, seconds: float) -> str:
+    """The last line: how far it came, what it took, and why it ended."""
+    scales = [*painting.coarser, painting]
+    iterations = count(sum(scale.iterations for scale in scales), "iteration")
+    evaluations = count(sum(scale.evaluations for scale in scales), "evaluation")
+    at = f" at {count(len(scales), 'scale')}" if len(scales) > 1 else ""
+    return (
+        f"loss {painting.loss:.4g} after {iterations}{at} ({evaluations}, {seconds:.0f} s, "
+        f"{painting.device}); stopped because {painting.stopped_because}"
+    )

@@ -19,6 +19,7 @@ from minimal_nst.resources import CASTLE, STARRY_NIGHT
 
 EXAMPLES = HERE.parent / "examples"
 PETRA = EXAMPLES / "content" / "petra.webp"
+SKY, GROUND = (EXAMPLES / "masks" / f"neuschwanstein_{part}.png" for part in ("sky", "ground"))
 BRIDGE = EXAMPLES / "style" / "vangogh_langlois_bridge.webp"
 
 Row = dict[str, dict[str, object]]
@@ -74,6 +75,25 @@ FIGURES: dict[str, list[Row]] = {
             for form in ("style", "luminance", "cholesky", "pca")
         },
     ],
+    "masks": [
+        {
+            "the sky alone": {"content_masks": [SKY]},
+            "the ground alone": {"content_masks": [GROUND]},
+            **{
+                f"sky and ground, {reach}": {
+                    "style": [STARRY_NIGHT, BRIDGE],
+                    "content_masks": [SKY, GROUND],
+                    "mask_reach": reach,
+                }
+                for reach in ("simple", "all", "inside")
+            },
+        },
+        {
+            f"{statistic}, {name}": {"style": style, "style_statistic": statistic}
+            for name, style in (("night", STARRY_NIGHT), ("bridge", BRIDGE))
+            for statistic in ("gram", "mean-covariance")
+        },
+    ],
     "content": [
         {
             f"{tap}, weight {w:g}": {**ALONE, "content_layers": tap, "content_weight": w}
@@ -92,8 +112,9 @@ def paint(rows: list[Row], size: int, iterations: int) -> plt.Figure:
         for axis, (title, changes) in zip(place, row.items(), strict=False):
             given = {"preset": "default", "size": size, "iterations": iterations, **changes}
             content, style = given.pop("content", CASTLE), given.pop("style", STARRY_NIGHT)
+            masks = {name: given.pop(name) for name in list(given) if name.endswith("_masks")}
             settings = nst.Settings.preset(given.pop("preset"), **given)
-            painting = nst.stylize(content, style, settings)
+            painting = nst.stylize(content, style, settings, **masks)
             print(f"{title}: loss {painting.loss:.4g}", flush=True)
             axis.imshow(painting.image)
             axis.set_title(title, fontsize=10)

@@ -25,7 +25,8 @@ KERNEL = _rng.standard_normal((3, 3, C_IN, C_OUT))
 BIAS = _rng.standard_normal(C_OUT)
 P = _rng.standard_normal((M, N))
 A = losses.gram_matrix(_rng.standard_normal((M, N)))
-for _constant in (KERNEL, BIAS, P, A):
+T = _rng.uniform(0, 1, (M, 1))
+for _constant in (KERNEL, BIAS, P, A, T):
     _constant.flags.writeable = False
 _space = Spectrum(H, W, 0.5, "float64"), Spectrum(H, W, 0.5, "complex128")
 
@@ -66,6 +67,18 @@ LOSSES = (
         "style_loss",
         lambda F: losses.style_loss(F, A)[0],
         lambda dy, F: dy * losses.style_loss(F, A)[1],
+        (M, N),
+    ),
+    Operation(
+        "guided_style_loss",
+        lambda F: losses.guided_style_loss(F, A, T)[0],
+        lambda dy, F: dy * losses.guided_style_loss(F, A, T)[1],
+        (M, N),
+    ),
+    Operation(
+        "mean_covariance_loss",
+        lambda F: losses.mean_covariance_loss(F, A, A / 2, T)[0],
+        lambda dy, F: dy * losses.mean_covariance_loss(F, A, A / 2, T)[1],
         (M, N),
     ),
     Operation(

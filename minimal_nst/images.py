@@ -183,6 +183,41 @@ def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
     ).astype(image.dtype)
 
 
+def mask(
+    picture: Picture, height: int, width: int, sides: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Return a mask: how white a picture is, scaled to a height and width.
+
+    Parameters
+    ----------
+    picture : path, PIL image or array
+        As for `load`.
+    height, width : int
+    sides : (int, int), optional
+        Height and width of the picture that is masked, whose proportions it must have.
+
+    Returns
+    -------
+    (height, width) array
+        0 black, 1 white.
+
+    Raises
+    ------
+    FileError, UsageError
+        As for `load`; or if it is black all over, or has other proportions.
+    """
+    name, image = _open(picture)
+    if sides is not None and abs(image.width * sides[0] / (image.height * sides[1]) - 1) > 0.02:
+        raise UsageError(
+            f"the mask {name} has {image.width}x{image.height} pixels, its picture "
+            f"{sides[1]}x{sides[0]}; give it the same proportions"
+        )
+    grey = np.array(image.convert("L").resize((width, height), Image.Resampling.BILINEAR))
+    if not grey.any():
+        raise UsageError(f"the mask {name} is black; paint white what belongs to the region")
+    return grey / 255
+
+
 def cover(image: np.ndarray, width: int, height: int) -> np.ndarray:
     """Scale an (H, W, 3) uint8 picture and crop what is over, to (height, width, 3)."""
     fitted = ImageOps.fit(Image.fromarray(image), (width, height), Image.Resampling.LANCZOS)

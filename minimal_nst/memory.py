@@ -33,7 +33,9 @@ CODES = 24 * 2**20
 """The embedded weights, as they stay in memory."""
 
 
-def needed(settings: Settings, content: Shape, styles: Sequence[Shape], threads: int) -> int:
+def needed(
+    settings: Settings, content: Shape, styles: Sequence[Shape], threads: int, masked: bool = False
+) -> int:
     """Predict how much memory `stylize` will take at its peak, on a CPU.
 
     Parameters
@@ -44,6 +46,8 @@ def needed(settings: Settings, content: Shape, styles: Sequence[Shape], threads:
     styles : sequence of (int, int)
     threads : int
         Of the fast engine.
+    masked : bool
+        Whether styles are confined to regions.
 
     Returns
     -------
@@ -75,6 +79,10 @@ def needed(settings: Settings, content: Shape, styles: Sequence[Shape], threads:
         gates = sum(here[layer] for layer in path if layer.startswith("relu"))
         painting = item * (2 * kept + 4 * max(here.values())) + gates
         passing = 4 * max(max(values.values()) for values in there)
+    if masked or settings.style_statistic != "gram":
+        # a layer's features times the mask, less their mean, and the gradient of either
+        painting += item * 4 * max((here[tap] for tap in settings.style_taps), default=0)
+        passing += 2 * max((v[tap] for v in there for tap in settings.style_taps), default=0)
     doubles, singles = VECTORS[settings.optimizer or "lbfgs"]
     optimiser = (8 * doubles + item * singles) * 3 * content[0] * content[1]
     seeing = max(sum(values[tap] for tap in settings.style_taps) for values in there)
@@ -93,12 +101,14 @@ def _pool_after(layer: str, path: Sequence[str]) -> str:
     return after[0] if after and after[0].startswith("pool") else ""
 
 
-def check(settings: Settings, content: Shape, styles: Sequence[Shape], threads: int) -> None:
+def check(
+    settings: Settings, content: Shape, styles: Sequence[Shape], threads: int, masked: bool = False
+) -> None:
     """Refuse a run that would not fit, and name the size that does.
 
     Parameters
     ----------
-    settings, content, styles, threads
+    settings, content, styles, threads, masked
         As for `needed`.
 
     Raises
@@ -106,14 +116,14 @@ def check(settings: Settings, content: Shape, styles: Sequence[Shape], threads: 
     OutOfMemory
         If less is available than is needed. Where nothing says how much there is, all is well.
     """
-    free, need = available(), needed(settings, content, styles, threads)
+    free, need = available(), needed(settings, content, styles, threads, masked)
     if settings.force or free is None or need <= free:
         return
 
     def fits(size: int) -> bool:
         scale = size / settings.longer
         smaller = [s if settings.style_size else _scaled(s, scale) for s in styles]
-        return needed(settings, _scaled(content, scale), smaller, threads) <= free
+        return needed(settings, _scaled(content, scale), smaller, threads, masked) <= free
 
     low, high = 0, settings.longer  # low fits or is 0, high does not fit
     while high - low > 1:

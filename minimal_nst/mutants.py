@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import layers, losses
-from .checklist import C_IN, C_OUT, KERNEL, LAYERS, LOSSES, A, M, N, P
+from .checklist import C_IN, C_OUT, KERNEL, LAYERS, LOSSES, A, M, N, P, T
 from .gradcheck import Operation
 
 OPERATIONS = {operation.name: operation for operation in (*LAYERS, *LOSSES)}
@@ -73,6 +73,29 @@ def _style(F: np.ndarray) -> np.ndarray:
     """The right one."""
     dF: np.ndarray = losses.style_loss(F, A)[1]
     return dF
+
+
+def _mean_covariance(F: np.ndarray) -> np.ndarray:
+    """The right one."""
+    dF: np.ndarray = losses.mean_covariance_loss(F, A, A / 2, T)[1]
+    return dF
+
+
+def _mean(F: np.ndarray) -> np.ndarray:
+    mu: np.ndarray = losses.mean_covariance(F, T)[2]
+    return mu
+
+
+def _covariance_error(F: np.ndarray) -> np.ndarray:
+    """C - A, as it is in the gradient."""
+    error: np.ndarray = (losses.mean_covariance(F, T)[0] - A) / (N**2 * np.sum(T * T))
+    return error
+
+
+def _products_error(F: np.ndarray) -> np.ndarray:
+    """B - A/2, as it is in the gradient."""
+    error: np.ndarray = (losses.mean_covariance(F, T)[1] - A / 2) / (N**2 * np.sum(T * T))
+    return error
 
 
 def _one_sided(x: np.ndarray) -> np.ndarray:
@@ -205,6 +228,30 @@ MUTANTS = (
         "only the diagonal",
         "the channels' correlations with each other count as well as their own sizes",
         lambda dy, F: dy * F @ np.diag(np.diag(F.T @ F - A)) / (N**2 * M**2),
+    ),
+    Mutant(
+        "guided_style_loss",
+        "mask once",
+        "the mask is in both of the F that are multiplied, so its square is in the gradient",
+        lambda dy, F: dy * losses.guided_style_loss(F, A, T)[1] / T,
+    ),
+    Mutant(
+        "guided_style_loss",
+        "all positions counted",
+        "the region has P positions, the sum of the squared mask, and not M",
+        lambda dy, F: dy * losses.guided_style_loss(F, A, T)[1] * np.sum(T * T) / M,
+    ),
+    Mutant(
+        "mean_covariance_loss",
+        "not centred",
+        "the covariance is of F - mu, and so is its gradient",
+        lambda dy, F: dy * (_mean_covariance(F) + T * T * _mean(F) @ _covariance_error(F)),
+    ),
+    Mutant(
+        "mean_covariance_loss",
+        "the mean's part lost",
+        "each position moves the mean as well",
+        lambda dy, F: dy * (_mean_covariance(F) - T * T * (_mean(F) @ _products_error(F))),
     ),
     Mutant(
         "total_variation",

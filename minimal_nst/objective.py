@@ -13,25 +13,32 @@ Glossary::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .backend import Array
+from . import regions
+from .backend import Array, array_module
 from .checks import as_picture
 from .errors import UsageError
 from .losses import (
     absolute_variation,
     content_loss,
     gram_matrix,
+    guided_gram_matrix,
+    guided_style_loss,
     keras_variation,
+    mean_covariance,
+    mean_covariance_loss,
     style_loss,
     total_variation,
 )
 from .settings import Settings
 from .vgg import VGG19, preprocess
+
+Masks = Sequence[np.ndarray | None] | None
 
 Term = tuple[str, str, Any, Array]
 """('content' or 'style', tap, weighted loss, weighted dF)."""
@@ -50,6 +57,10 @@ class Objective:
         style_blend_weights, which has the same gradient as the mean of their losses.
     settings : Settings
         Its layers, weights and forms are used.
+    content_masks : sequence of (H, W) arrays, optional
+        For each style, where it is wanted: from 0 to 1. Each then has a loss of its own there.
+    style_masks : sequence of (H', W') arrays or None, optional
+        For each style, what of it is taken; None is all.
 
     Attributes
     ----------
@@ -68,6 +79,8 @@ class Objective:
         content: np.ndarray,
         styles: Iterable[np.ndarray],
         settings: Settings,
+        content_masks: Masks = None,
+        style_masks: Masks = None,
     ) -> None:
         for name, value, wanted in (("vgg", vgg, VGG19), ("settings", settings, Settings)):
             if not isinstance(value, wanted):
@@ -78,6 +91,8 @@ class Objective:
         styles = [as_picture(style, f"style {k}") for k, style in enumerate(styles, start=1)]
         if not styles:
             raise UsageError("there is no style picture; name at least one")
+        check_masks(content_masks, "content", [content] * len(styles))
+        check_masks(style_masks, "style", styles)
         self.vgg = vgg
         self.settings = settings
         self.shape = content.shape
@@ -88,12 +103,65 @@ class Objective:
             tap: as_matrix(features)
             for tap, features in vgg.features(content, self._content_weights).items()
         }
-        self._grams: dict[str, Array] = {}
-        for style, share in zip(styles, shares(settings, len(styles)), strict=True):
-            for tap, features in vgg.features(style, self._style_weights).items():
-                F = as_matrix(features)
-                per_position = gram_matrix(F, vgg.engine.contract) * (share / F.shape[0])
-                self._grams[tap] = self._grams.get(tap, 0) + per_position
+        self._regions = list(self._describe_styles(styles, content_masks, style_masks))
+        for k, region in enumerate(self._regions, start=1):
+            if self._style_weights and not region.targets:
+                raise UsageError(
+                    f"of style {k}'s region nothing is left at any of the style layers; widen its "
+                    "masks, or take another mask_reach"
+                )
+
+    def _describe_styles(
+        self, styles: list[np.ndarray], content_masks: Masks, style_masks: Masks
+    ) -> Iterator[_Region]:
+        """What is wanted: of all styles together, or of each in its own region."""
+        wanted = []
+        for k, style in enumerate(styles):
+            guides = self._guides(style_masks[k] if style_masks else None)
+            features = self.vgg.features(style, self._style_weights)
+            wanted.append(
+                {
+                    tap: self._describe(as_matrix(features[tap]), guides.get(tap))
+                    for tap in features
+                    if tap in guides or guides is EVERYWHERE
+                }
+            )
+        parts = shares(self.settings, len(styles))
+        if content_masks:
+            for mask, part, found in zip(content_masks, parts, wanted, strict=True):
+                guides = self._guides(mask)
+                inside = {tap: target for tap, target in found.items() if tap in guides}
+                yield _Region(inside, part * len(styles), guides)
+            return
+        mean: dict[str, list[Array]] = {}
+        for part, found in zip(parts, wanted, strict=True):
+            for tap, target in found.items():
+                before = mean.get(tap, [0] * len(target))
+                mean[tap] = [b + part * a for b, a in zip(before, target, strict=True)]
+        yield _Region(mean, 1.0, EVERYWHERE)
+
+    def _guides(self, mask: np.ndarray | None) -> Mapping[str, _Guide]:
+        """Tap -> guide, of those taps where anything is left of the region."""
+        if mask is None:
+            return EVERYWHERE
+        found = regions.guides(mask, self._style_weights, self.settings.mask_reach)
+        return {
+            tap: _Guide(
+                self.vgg.backend.upload(guide.reshape(-1, 1), self.vgg.dtype),
+                float(np.mean(guide**2)),
+            )
+            for tap, guide in found.items()
+            if guide.any()
+        }
+
+    def _describe(self, F: Array, guide: _Guide | None) -> Sequence[Array]:
+        """What a style is to the loss: matrices per position, of all of it or of a region."""
+        contract = self.vgg.engine.contract
+        if self.settings.style_statistic != "gram":
+            return mean_covariance(F, everywhere(F) if guide is None else guide.T, contract)[:2]
+        if guide is not None:
+            return (guided_gram_matrix(F, guide.T, contract),)
+        return (gram_matrix(F, contract) / F.shape[0],)
 
     def __call__(self, image: np.ndarray) -> tuple[Any, np.ndarray]:
         """Return the loss of a picture and its gradient.
@@ -125,7 +193,7 @@ class Objective:
         terms: dict[str, Any] = {}
         gradients: dict[str, Array] = {}
         for name, tap, loss, dF in chain(self._content(features), self._style(features)):
-            terms[f"{name}:{tap}"] = loss
+            terms[f"{name}:{tap}"] = terms.get(f"{name}:{tap}", 0.0) + loss
             gradient = dF.reshape(features[tap].shape)
             gradients[tap] = gradients[tap] + gradient if tap in gradients else gradient
         dx = self.vgg.backward(tape, gradients)
@@ -144,13 +212,26 @@ class Objective:
             yield "content", tap, *content_loss(F, self._contents[tap], scale)
 
     def _style(self, features: dict[str, Array]) -> Iterator[Term]:
-        """The style terms: the paper's E, or the mean of squares of Gram/(M N), which is 4E/N^2."""
-        for tap, weight in self._style_weights.items():
-            F = as_matrix(features[tap])
-            M, N = F.shape
-            scale = weight if self.settings.style_form == "paper" else weight * 4 / N**2
-            A, engine = self._grams[tap] * M, self.vgg.engine
-            yield "style", tap, *style_loss(F, A, scale, engine.contract, engine.transform)
+        """The style terms: the paper's E, or the mean of squares of Gram/(M N), which is 4E/N^2.
+
+        A region's counts as much as it is large, so that a pixel is told as much in any.
+        """
+        engine = self.vgg.engine
+        for region in self._regions:
+            for tap, target in region.targets.items():
+                F = as_matrix(features[tap])
+                M, N = F.shape
+                scale = region.weight * self._style_weights[tap]
+                scale *= 1 if self.settings.style_form == "paper" else 4 / N**2
+                guide = region.guides.get(tap)
+                if guide is None and self.settings.style_statistic == "gram":
+                    A = target[0] * M
+                    found = style_loss(F, A, scale, engine.contract, engine.transform)
+                else:
+                    T, area = guide or (everywhere(F), 1.0)
+                    loss = LOSSES[self.settings.style_statistic]
+                    found = loss(F, target, T, scale * area, engine.contract)
+                yield "style", tap, *found
 
     def _variation(self, x: Array) -> tuple[Any, Array]:
         """The total variation of the picture itself, in one of its forms."""
@@ -159,6 +240,78 @@ class Objective:
             return keras_variation(x, weight)
         variation = total_variation if form.endswith("squared") else absolute_variation
         return variation(x, weight, form.startswith("mean"))
+
+
+def _guided(F: Array, target: Sequence[Array], *others: Any) -> tuple[Any, Array]:
+    (A,) = target
+    return guided_style_loss(F, A, *others)
+
+
+def _mean_and_covariance(F: Array, target: Sequence[Array], *others: Any) -> tuple[Any, Array]:
+    C, B = target
+    return mean_covariance_loss(F, C, B, *others)
+
+
+LOSSES = {"gram": _guided, "mean-covariance": _mean_and_covariance}
+"""`Settings.style_statistic` -> the loss of features, targets, T, weight and product."""
+
+
+class _Guide(NamedTuple):
+    """T of shape (M, 1), and the share of the picture that it is: the mean of its squares."""
+
+    T: Array
+    area: float
+
+
+EVERYWHERE: Mapping[str, _Guide] = {}
+"""The guides of a region that is the whole picture."""
+
+
+class _Region(NamedTuple):
+    """Where which style is wanted: the targets of each tap, their weight, the guides."""
+
+    targets: Mapping[str, Sequence[Array]]
+    weight: float
+    guides: Mapping[str, _Guide]
+
+
+def check_masks(masks: Masks, whose: str, pictures: Sequence[np.ndarray]) -> None:
+    """Refuse masks that are not one for each picture, of its size, and within 0 to 1.
+
+    Parameters
+    ----------
+    masks : sequence of (H, W) arrays, or None
+    whose : {'content', 'style'}
+        A style's may be None.
+    pictures : sequence of (H, W, 3) arrays
+
+    Raises
+    ------
+    UsageError
+    """
+    if masks is None:
+        return
+    if len(masks) != len(pictures):
+        raise UsageError(
+            f"there are {len(masks)} {whose} masks, but {len(pictures)} style pictures; give one "
+            "for each"
+        )
+    for k, (mask, picture) in enumerate(zip(masks, pictures, strict=True), start=1):
+        if mask is None and whose == "style":
+            continue
+        array = np.asarray(mask)
+        if array.shape != picture.shape[:2]:
+            raise UsageError(
+                f"{whose} mask {k} has shape {array.shape}, its picture {picture.shape[:2]}"
+            )
+        if not (array.min() >= 0 and 0 < array.max() <= 1):
+            raise UsageError(f"{whose} mask {k} must hold 0 to 1, and not 0 everywhere")
+
+
+def everywhere(F: Array) -> Array:
+    """T of a region that is the whole picture."""
+    ones: Array = array_module(F).ones((F.shape[0], 1), dtype=F.dtype)
+    return ones
 
 
 def by_kind(terms: Mapping[str, float]) -> dict[str, float]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import scipy.fft
 
-from . import colors, images, memory
+from . import colors, images, memory, regions
 from .backend import CPU, Backend
 from .coordinates import Bands, Spectrum
 from .errors import NotFinite, UsageError
@@ -92,6 +92,8 @@ def stylize(
     settings: Settings | None = None,
     callback: Callback | None = None,
     stop: Stop | None = None,
+    content_masks: Iterable[Picture] | None = None,
+    style_masks: Iterable[Picture | None] | None = None,
 ) -> Painting:
     """Paint the content in the style.
 
@@ -108,6 +110,10 @@ def stylize(
     stop : callable, optional
         Asked between evaluations; if it returns something true, the painting ends there. A
         `threading.Event().is_set` lets another thread or a signal handler end the work.
+    content_masks : pictures, optional
+        For each style, where it is wanted: white. What is black in all of them stays as it is.
+    style_masks : pictures, optional
+        For each style, what of it is taken: white. None is all of it.
 
     Returns
     -------
@@ -135,6 +141,7 @@ def stylize(
     deadline = time.monotonic() + (settings.max_seconds or math.inf)
     pictures, shares = gather(style, settings.style_blend_weights)
     settings = replace(settle(settings, content), style_blend_weights=shares)
+    masks = _Masks(content, pictures, content_masks, style_masks)
     scales = list(each_scale(settings))
     shapes = [_measure(content, pictures, scale) for scale in scales]
     vgg = VGG19(
@@ -146,22 +153,26 @@ def stylize(
         settings.threads,
     )
     if vgg.backend is CPU and pictures:
-        memory.check(settings, *shapes[-1], vgg.threads)
+        memory.check(settings, *shapes[-1], vgg.threads, masks.given)
     full = images.load(content, settings.longer)
     done: list[Painting] = []
     try:
         for scale in scales:
             image = full if scale.size == settings.size else images.load(content, scale.longer)
             image, styles = _recolored(image, _styles(pictures, scale), scale.colors)
-            objective = Objective(vgg, image, styles, scale)
+            wanted, taken = masks.of(image, styles)
+            objective = Objective(vgg, image, styles, scale, wanted, taken)
             start = initial_picture(image, scale)
             if done:
                 start = images.resize(done[-1].x, start.shape[1], start.shape[0])
+            where = None if wanted is None else regions.union(wanted)[..., None]
+            if where is not None:
+                start = where * start + (1 - where) * preprocess(image)
             report = (
                 _Report(callback, done, full, settings, scale) if callable(callback) else callback
             )
             seconds = deadline - time.monotonic()
-            done.append(_paint(objective, image, start, report, stop, seconds))
+            done.append(_paint(objective, image, start, where, report, stop, seconds))
             if done[-1].asked:
                 break
     except BaseException as error:
@@ -181,6 +192,52 @@ def _measure(content: Picture, styles: list[Any], settings: Settings) -> tuple[S
 
 def _styles(styles: list[Any], settings: Settings) -> list[np.ndarray]:
     return [images.load(style, *style_size(settings)) for style in styles]
+
+
+class _Masks:
+    """The masks' pictures, at whatever size they are wanted; what cannot be used is refused."""
+
+    def __init__(
+        self,
+        content: Picture,
+        styles: list[Any],
+        content_masks: Iterable[Picture] | None,
+        style_masks: Iterable[Picture | None] | None,
+    ) -> None:
+        self._wanted = None if content_masks is None else list(content_masks)
+        self._taken = None if style_masks is None else list(style_masks)
+        for whose, masks in (("content", self._wanted), ("style", self._taken)):
+            if masks is not None and len(masks) != len(styles):
+                raise UsageError(
+                    f"there are {len(masks)} {whose} masks, but {len(styles)} style pictures; "
+                    "give one for each"
+                )
+        self._content = images.measure(content)
+        self._styles = [images.measure(style) for style in styles] if self._taken else []
+        for wanted in self._wanted or []:
+            images.mask(wanted, *self._content, self._content)
+        for taken, sides in zip(self._taken or [], self._styles, strict=True):
+            if taken is not None:
+                images.mask(taken, *sides, sides)
+
+    @property
+    def given(self) -> bool:
+        """Whether there are any."""
+        return bool(self._wanted or self._taken)
+
+    def of(
+        self, content: np.ndarray, styles: list[np.ndarray]
+    ) -> tuple[list[np.ndarray] | None, list[np.ndarray | None] | None]:
+        """Those of the content and of the styles, of the sizes that these have."""
+        wanted = taken = None
+        if self._wanted is not None:
+            wanted = [images.mask(mask, *content.shape[:2]) for mask in self._wanted]
+        if self._taken is not None:
+            taken = [
+                None if mask is None else images.mask(mask, *style.shape[:2])
+                for mask, style in zip(self._taken, styles, strict=True)
+            ]
+        return wanted, taken
 
 
 @dataclass
@@ -241,23 +298,32 @@ def _paint(
     objective: Objective,
     content: np.ndarray,
     start: np.ndarray,
+    where: np.ndarray | None,
     report: _Report | None,
     stop: Stop | None,
     seconds: float,
 ) -> Painting:
-    """Paint at one scale; whatever ends it is raised with the best picture in `painting`."""
+    """Paint at one scale; whatever ends it is raised with the best picture in `painting`.
+
+    The optimiser moves z, and with it x = start + where * S z, S the waves of `coordinates`.
+    """
     settings, vgg = objective.settings, objective.vgg
     height, width, _ = start.shape
     space = Spectrum(height, width, settings.spectrum, settings.dtype)
     terms: list[dict[str, float]] = []
 
+    def picture(z: np.ndarray) -> np.ndarray:
+        moved = space.forward(z)
+        x: np.ndarray = start + (moved if where is None else where * moved)
+        return x
+
     def function(z: np.ndarray) -> tuple[float, np.ndarray]:
-        loss, dx = objective.evaluate(start + space.forward(z))
+        loss, dx = objective.evaluate(picture(z))
         terms.append(objective.terms)
-        return loss, space.adjoint(dx)
+        return loss, space.adjoint(dx if where is None else where.astype(dx.dtype) * dx)
 
     def painted(end: Minimum) -> Painting:
-        x = start + space.forward(end.x)
+        x = picture(end.x)
         return Painting(**{**vars(end), "x": x}, device=vgg.backend.name, terms=terms)
 
     if isinstance(report, _Report):

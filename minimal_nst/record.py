@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,11 @@ PARTS: dict[str, type] = {"settings": dict, "content": dict, "styles": list, "ve
 
 
 def of_inputs(
-    content: str, styles: Sequence[str], settings: Settings, preset: str
+    content: str,
+    styles: Sequence[str],
+    settings: Settings,
+    preset: str,
+    masks: Mapping[str, Sequence[str | None]] | None = None,
 ) -> dict[str, Any]:
     """Record what a painting is made of; to be asked for before the work.
 
@@ -45,6 +49,8 @@ def of_inputs(
     settings : Settings
     preset : str
         Whose defaults they began with.
+    masks : mapping, optional
+        'content_masks' and 'style_masks', if any.
 
     Returns
     -------
@@ -70,6 +76,8 @@ def of_inputs(
         "preset": preset,
         "settings": {name: kept[name] for name in kept if name not in OF_A_MACHINE},
     }
+    for name, paths in (masks or {}).items():
+        record[name] = [path and _file(path) for path in paths]
     if settings.init not in STARTS:
         record["init"] = _file(settings.init)
         record["settings"]["init"] = record["init"]["name"]
@@ -126,7 +134,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     return record
 
 
-def to_repeat(record: dict[str, Any], path: str, init: str | None = None) -> dict[str, Any]:
+def to_repeat(record: dict[str, Any], path: str, given: Collection[str] | None) -> dict[str, Any]:
     """Return the settings that a record asks for.
 
     Parameters
@@ -135,23 +143,27 @@ def to_repeat(record: dict[str, Any], path: str, init: str | None = None) -> dic
         From `read`.
     path : str
         Of the painting, for messages.
-    init : str, optional
-        The start, where it is given anew.
+    given : collection of str or None
+        What is given anew; None if it will not be painted.
 
     Raises
     ------
     UsageError
-        If the painting began from a picture, of which a record has the name alone; or if there is
-        a setting that a record does not have.
+        If the painting began from a picture or had masks, of which a record has the names alone;
+        or if there is a setting that a record does not have.
     """
     settings: dict[str, Any] = record["settings"]
     known = {field.name for field in dataclasses.fields(Settings)} - set(OF_A_MACHINE)
     for name in set(settings) - known:
         raise UsageError(f"{path}: its record has '{name}', which this program does not know")
-    if settings.get("init") not in STARTS and init is None:
-        raise UsageError(
-            f"{path}: it began from the picture {settings.get('init')!r}; give that with init"
-        )
+    if given is not None:
+        start = settings.get("init")
+        if start not in STARTS and "init" not in given:
+            raise UsageError(f"{path}: it began from the picture {start!r}; give that with --init")
+        for name in ("content_masks", "style_masks"):
+            if record.get(name) and name not in given:
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{path}: it was painted with masks; give them with {option}")
     return {name: value for name, value in settings.items() if value is not None}
 
 
@@ -171,7 +183,7 @@ def differences(record: dict[str, Any], other: dict[str, Any]) -> list[str]:
         Of each, a line; empty if none.
     """
     lines = []
-    for what in ("content", "styles", "weights", "init"):
+    for what in ("content", "styles", "weights", "init", "content_masks", "style_masks"):
         if (what in record or what in other) and _hashes(record, what) != _hashes(other, what):
             lines.append(f"{what}: another file than the record's")
     for name, here in other["versions"].items():

@@ -242,6 +242,17 @@ class Settings:
         "a layer's style loss: mean of squares of Gram/(M N), or the paper's sum/(4 N^2 M^2)",
         choices=("mean", "paper"),
     )
+    style_statistic: str = option(
+        "gram",
+        "what is compared of a style: Gram matrices, or means and covariances, each by itself",
+        choices=("gram", "mean-covariance"),
+    )
+    mask_reach: str = option(
+        "simple",
+        "which places of a layer belong to a masked region: by its share of their place, those "
+        "that see any of it, or those that see nothing else",
+        choices=("simple", "all", "inside"),
+    )
     colors: str = option(
         "style",
         "whose colours: the style's, or the content's, either by painting light and dark only "

@@ -17,6 +17,7 @@ from scipy import fft
 
 FUNCTIONS = (
     "zeros",
+    "ones",
     "empty",
     "zeros_like",
     "where",

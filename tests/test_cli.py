@@ -156,7 +156,8 @@ def test_every_setting_is_an_option_with_its_own_value(monkeypatch, out):
         "style_scale": 1.5, "style_blend_weights": (2.0, 1.0),
         "iterations": 3, "optimizer": "adam", "learning_rate": 0.5,
         "content_weight": 7.0, "style_weight": 8.0, "tv_weight": 9.0,
-        "tv_form": "keras", "colors": "pca",
+        "tv_form": "keras", "colors": "pca", "style_statistic": "mean-covariance",
+        "mask_reach": "inside",
         "content_layers": (("relu3_1", 0.5),), "style_layers": (("pool1", 1.0), ("conv2_1", 2.0)),
         "content_form": "paper", "style_form": "paper", "pooling": "avg", "init": "start.png",
         "noise_ratio": 0.5, "seed": 11, "weights": "w.h5", "conv": "winograd", "dtype": "float64",
@@ -166,7 +167,7 @@ def test_every_setting_is_an_option_with_its_own_value(monkeypatch, out):
     assert set(given) == {field.name for field in dataclasses.fields(Settings)}
     seen = []
 
-    def stylize(content, styles, settings, callback, stop):
+    def stylize(content, styles, settings, callback, stop, **masks):
         seen.append((content, styles, settings))
         raise OutOfMemory("enough")
 
@@ -174,6 +175,7 @@ def test_every_setting_is_an_option_with_its_own_value(monkeypatch, out):
     monkeypatch.setattr("minimal_nst.cli.options.IDLE", {})  # not all at once would have effect
     flags = {f"--{name.replace('_', '-')}": value for name, value in given.items()}
     options = [k if v is True else f"{k}={format_value(v)}" for k, v in flags.items()]
+    options += ["--style-masks", "all", "all"]  # for --mask-reach
     assert cli.main(["stylize", CONTENT, STYLE, STYLE, "-o", str(out), *options]) == 4
     assert cli.main(["stylize", CONTENT, STYLE, "-o", str(out), "--preset", "course"]) == 4
     assert seen[0] == (CONTENT, [STYLE, STYLE], settle(Settings(**given), CONTENT))
@@ -227,6 +229,11 @@ BAD_USAGE = {
     "--style-layers does nothing": ["--style-weight", "0", "--style-layers", "relu1_1"],
     "--tv-form does nothing here: --tv-weight is 0": ["--tv-form", "keras"],
     "--colors does nothing here: --style-weight is 0": ["--style-weight", "0", "--colors", "pca"],
+    "--mask-reach does nothing here: there is no mask": ["--mask-reach", "all"],
+    "there are 2 content masks, but 1 style pictures": ["--content-masks", CONTENT, CONTENT],
+    "--style-statistic does nothing here": [
+        *("--style-statistic", "mean-covariance", "--style-weight", "0"),
+    ],
     "--colors: invalid choice: 'lum'": ["--colors", "lum"],
     "--style-form does nothing": ["--style-weight", "0", "--style-form", "paper"],
     "would have 16x6 pixels at size 16": ["--size", "16"],

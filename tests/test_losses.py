@@ -14,8 +14,14 @@ M, N = 9 * 11, 5
 def cases(rng):
     P = rng.standard_normal((M, N))
     A = losses.gram_matrix(rng.standard_normal((M, N)))
-    P.flags.writeable = A.flags.writeable = False
+    T = rng.uniform(0, 1, (M, 1))
+    P.flags.writeable = A.flags.writeable = T.flags.writeable = False
     return {
+        "guided": (lambda F: losses.guided_style_loss(F, A, T), rng.standard_normal((M, N))),
+        "means": (
+            lambda F: losses.mean_covariance_loss(F, A, A, T),
+            rng.standard_normal((M, N)),
+        ),
         "content": (lambda F: losses.content_loss(F, P), rng.standard_normal((M, N))),
         "style": (lambda F: losses.style_loss(F, A), rng.standard_normal((M, N))),
         "tv": (losses.total_variation, rng.standard_normal((9, 11, 3))),
@@ -24,7 +30,7 @@ def cases(rng):
     }
 
 
-NAMES = ("content", "style", "tv", "absolute", "keras")
+NAMES = ("guided", "means", "content", "style", "tv", "absolute", "keras")
 
 
 @pytest.mark.parametrize("operation", LOSSES, ids=lambda operation: operation.name)
@@ -106,7 +112,14 @@ def test_same_on_every_device(backend: Backend, dtype, rng):
 
     def everything(put):
         G = losses.gram_matrix(put(P))
-        found = [losses.content_loss(put(F), put(P)), losses.style_loss(put(F), G)]
+        T = put(np.abs(P[:, :1]))
+        C, B, _ = losses.mean_covariance(put(P), T)
+        found = [
+            losses.content_loss(put(F), put(P)),
+            losses.style_loss(put(F), G),
+            losses.guided_style_loss(put(F), losses.guided_gram_matrix(put(P), T), T),
+            losses.mean_covariance_loss(put(F), C, B, T),
+        ]
         variations = (losses.total_variation, losses.absolute_variation, losses.keras_variation)
         return [*found, *(variation(put(x)) for variation in variations)]
 

@@ -118,7 +118,7 @@ def test_a_start_that_is_a_picture_has_to_be_given_again(capsys, tmp_path):
     args = ["stylize", CONTENT, STYLE, "-o", second, "--from", first]
     code, _, stderr = run(capsys, *args)
     assert code == 2
-    assert f"it began from the picture '{Path(STYLE).name}'; give that with init" in stderr
+    assert f"it began from the picture '{Path(STYLE).name}'; give that with --init" in stderr
     paint(*args[1:], "--init", STYLE)
     assert first.read_bytes() == second.read_bytes()
     assert run(capsys, "show", first)[0] == 0

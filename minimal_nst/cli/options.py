@@ -19,6 +19,19 @@ from ..settings import Settings, option, problem
 KINDS: dict[str, type] = {"int": int, "float": float}
 
 
+ALL = "all"
+"""A style's mask, where all of it is meant."""
+
+
+def parse_paths(value: Any) -> Any:
+    """Read one path or several."""
+    paths = [value] if isinstance(value, str) else value
+    good = isinstance(paths, list) and paths and all(isinstance(path, str) for path in paths)
+    if not good or "" in paths:
+        raise UsageError(f'{value!r} names no pictures; write "a.png", or ["a.png", "b.png"]')
+    return paths
+
+
 @dataclass(frozen=True)
 class Output:
     """What `stylize` is told besides the pictures and the `Settings`."""
@@ -27,6 +40,22 @@ class Output:
         next(iter(PRESETS)),
         "published program to follow, in which other defaults hold than those below",
         choices=tuple(PRESETS),
+    )
+    content_masks: tuple[str, ...] | None = option(
+        None,
+        "for each STYLE, where it is wanted: pictures that are white there; what is black in all "
+        "of them stays as it is",
+        group="masks",
+        parse=parse_paths,
+        nargs="+",
+        metavar="MASK",
+    )
+    style_masks: tuple[str, ...] | None = option(
+        None,
+        f"for each STYLE, what of it is taken: pictures that are white there, or '{ALL}'",
+        parse=parse_paths,
+        nargs="+",
+        metavar="MASK",
     )
     output: str | None = option(
         None, "painting: .png, .jpg, .webp or .tiff", group="output", short="-o", metavar="OUT"
@@ -66,6 +95,7 @@ IDLE: dict[str, tuple[Callable[[Settings], bool], str]] = {
     "size_pixels": (lambda s: bool(s.width or s.height), "--width or --height says how large"),
     "style_scale": (lambda s: s.style_size is not None, "--style-size says how large"),
     "style_blend_weights": (lambda s: s.style_weight == 0, "--style-weight is 0"),
+    "style_statistic": (lambda s: s.style_weight == 0, "--style-weight is 0"),
     "learning_rate": (
         lambda s: s.optimizer != "adam",
         "L-BFGS finds its own steps (add --optimizer adam)",
@@ -109,6 +139,11 @@ def add_option(parser: argparse._ActionsContainer, field: dataclasses.Field[Any]
     names = [*([limits["short"]] if "short" in limits else []), flag(field.name)]
     common: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS}
     text = limits["help"].replace("%", "%%")
+    if "nargs" in limits:
+        parser.add_argument(
+            *names, nargs=limits["nargs"], metavar=limits["metavar"], help=text, **common
+        )
+        return
     if field.type == "bool":
         parser.add_argument(*names, action="store_true", help=text, **common)
         return

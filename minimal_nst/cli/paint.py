@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import FileError, RunError
 from ..settings import Settings
 from .endings import Endings
-from .options import Output
+from .options import ALL, Output
 from .output import NOTHING_PAINTED, PROGRAM, count, fail, say, warn
 
 if TYPE_CHECKING:
@@ -42,6 +42,12 @@ def paint(
 
     styles, shares = gather(styles, settings.style_blend_weights)
     inputs: list[Any] = [content, *styles, settings.init, find_weights(settings.weights)]
+    masks: dict[str, list[Any]] = {}
+    if output.content_masks:
+        masks["content_masks"] = list(output.content_masks)
+    if output.style_masks:
+        masks["style_masks"] = [None if path == ALL else path for path in output.style_masks]
+    inputs += [path for paths in masks.values() for path in paths]
     target = images.check_output(str(output.output), inputs)
     settings = replace(settle(settings, content), style_blend_weights=shares)
     opacity = None
@@ -49,7 +55,7 @@ def paint(
         opacity = images.opacity(content, *images.measure(content, settings.longer))
     if opacity is not None and target.suffix.lower() in (".jpg", ".jpeg"):
         warn(f"{target}: a JPEG is nowhere transparent, as {content} is; use .png or .webp")
-    made = record.of_inputs(content, styles, settings, output.preset)
+    made = record.of_inputs(content, styles, settings, output.preset, masks)
     for difference in record.differences(before, made) if before else ():
         warn(f"it may not come out the same: {difference}")
 
@@ -81,7 +87,7 @@ def paint(
                     bar.update(progress)
                     watch.update(progress)
 
-                painting = stylize(content, styles, settings, callback, endings.asked)
+                painting = stylize(content, styles, settings, callback, endings.asked, **masks)
         except BaseException as error:
             best: Painting | None = getattr(error, "painting", None)
             watch.finish(best, settings.sizes)

@@ -30,14 +30,16 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the record; return the exit code."""
-    record, options = read_record(args.painting, init="")
+    record, options = read_record(args.painting)
     if args.json:
         say(json.dumps(record, indent=2), sys.stdout)
         return 0
     names = {field.name for field in dataclasses.fields(Settings)}
     settings = Settings(**{name: options[name] for name in names & set(options)})
     files = {"content": [record["content"]], "style": record["styles"]}
-    files |= {what: [record[what]] for what in ("init", "weights") if what in record}
+    for what in ("init", "content_masks", "style_masks", "weights"):
+        if what in record:
+            files[what] = record[what] if isinstance(record[what], list) else [record[what]]
     say(f"# {json.dumps(args.painting, ensure_ascii=False)}", sys.stdout)
     for what, value in record.get("result", {}).items():
         say(f"# {what}: {json.dumps(value)}", sys.stdout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from collections.abc import Collection
 from typing import Any
 
 from ..errors import UsageError
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     if args.repeat is not None:
         if "preset" in {**filed, **typed}:
             raise UsageError("a preset and --from both say what is painted; leave one of them out")
-        before, recorded = read_record(args.repeat, typed.get("init", filed.get("init")))
+        before, recorded = read_record(args.repeat, {**filed, **typed})
         filed = {**recorded, **filed}
     for alike in INSTEAD:
         if alike & set(typed):
@@ -85,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
         changes["size"] = changes["scales"][-1]
     settings = Settings.preset(given.get("preset", FIELDS["preset"].default), **changes)
     refuse_idle(set(typed), settings)
+    if "mask_reach" in typed and not {"content_masks", "style_masks"} & set(given):
+        raise UsageError("--mask-reach does nothing here: there is no mask (add --content-masks)")
     if args.dump_config:
         say("\n".join(dump(given, settings)), sys.stdout)
         return 0
@@ -95,10 +98,15 @@ def run(args: argparse.Namespace) -> int:
     return paint(given["content"], given["styles"], settings, output, before, args.after)
 
 
-def read_record(painting: str, init: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a painting's record, and what it asks for as a file of options would."""
+def read_record(
+    painting: str, given: Collection[str] | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a painting's record, and what it asks for as a file of options would.
+
+    `given` are the options that were given besides; by default it is not to be repeated.
+    """
     from .. import record
 
     before = record.read(painting)
-    asked = {"preset": before.get("preset"), **record.to_repeat(before, painting, init)}
+    asked = {"preset": before.get("preset"), **record.to_repeat(before, painting, given)}
     return before, {name: read_value(painting, name, value) for name, value in asked.items()}

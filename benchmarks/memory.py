@@ -33,7 +33,7 @@ def run(size, options):
 
     content = ROOT / "examples/content/neuschwanstein.webp"
     style = ROOT / "examples/style/vangogh_starry_night_cropped.jpg"
-    settings = nst.Settings(size=size, **options)
+    settings = nst.Settings(size=size, margin=0, **options)
     shapes = images.measure(content, size), [images.measure(style, settings.style_size or size)]
     before = peak()
     threads = settings.threads or pipeline.VGG19(nst.load_weights()).threads

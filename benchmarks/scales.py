@@ -33,9 +33,11 @@ for title, (content, style) in list(PAIRS.items())[: options.pairs]:
     print(f"{title}, {options.size} px: cost so far, in evaluations at full size, and best loss")
     pictures = ROOT / "examples/content" / content, ROOT / "examples/style" / style
     for scales in ("auto", None):
-        settings = nst.Settings(size=options.size, scales=scales, iterations=options.iterations)
+        settings = nst.Settings(
+            size=options.size, margin=0, scales=scales, iterations=options.iterations
+        )
         if scales is None:
-            settings = nst.Settings(size=options.size, iterations=round(cost))
+            settings = nst.Settings(size=options.size, margin=0, iterations=round(cost))
         painting = nst.stylize(*pictures, settings)
         full = painting.x.size
         before = sum(p.evaluations * p.x.size / full for p in painting.coarser)

@@ -75,6 +75,17 @@ FIGURES: dict[str, list[Row]] = {
             for form in ("style", "luminance", "cholesky", "pca")
         },
     ],
+    "borders": [
+        {
+            f"--margin {margin}{', its corner' * corner}": {
+                "style": BRIDGE,
+                "margin": margin,
+                "corner": corner,
+            }
+            for corner in (False, True)
+            for margin in (0, 8)
+        },
+    ],
     "masks": [
         {
             "the sky alone": {"content_masks": [SKY]},
@@ -112,11 +123,12 @@ def paint(rows: list[Row], size: int, iterations: int) -> plt.Figure:
         for axis, (title, changes) in zip(place, row.items(), strict=False):
             given = {"preset": "default", "size": size, "iterations": iterations, **changes}
             content, style = given.pop("content", CASTLE), given.pop("style", STARRY_NIGHT)
+            corner = given.pop("corner", False)
             masks = {name: given.pop(name) for name in list(given) if name.endswith("_masks")}
             settings = nst.Settings.preset(given.pop("preset"), **given)
             painting = nst.stylize(content, style, settings, **masks)
             print(f"{title}: loss {painting.loss:.4g}", flush=True)
-            axis.imshow(painting.image)
+            axis.imshow(painting.image[:32, -48:] if corner else painting.image)
             axis.set_title(title, fontsize=10)
     figure.tight_layout(pad=0.4)
     return figure

@@ -21,9 +21,12 @@ from .memory import Shape
 from .objective import Objective
 from .optimize import Callback, Minimum, Progress, Stop, minimize
 from .settings import Settings
-from .sizes import each_scale, settle, style_size
+from .sizes import canvas, each_scale, settle, style_size
 from .vgg import VGG19, deprocess, preprocess
 from .weights import load_weights
+
+Added = tuple[tuple[int, int], tuple[int, int]]
+"""What `sizes.canvas` says."""
 
 NOISE = 20.0
 """Uniform noise reaches from -20 to 20 in VGG space, as in the course's and cysmith's programs."""
@@ -161,10 +164,13 @@ def stylize(
             image = full if scale.size == settings.size else images.load(content, scale.longer)
             image, styles = _recolored(image, _styles(pictures, scale), scale.colors)
             wanted, taken = masks.of(image, styles)
-            objective = Objective(vgg, image, styles, scale, wanted, taken)
-            start = initial_picture(image, scale)
+            added = canvas(image.shape[0], image.shape[1], scale.margin)
             if done:
-                start = images.resize(done[-1].x, start.shape[1], start.shape[0])
+                start = images.resize(done[-1].x, image.shape[1], image.shape[0])
+            image = _mirrored(image, added)
+            wanted = wanted and [_mirrored(mask, added) for mask in wanted]
+            start = _mirrored(start, added) if done else initial_picture(image, scale)
+            objective = Objective(vgg, image, styles, scale, wanted, taken)
             where = None if wanted is None else regions.union(wanted)[..., None]
             if where is not None:
                 start = where * start + (1 - where) * preprocess(image)
@@ -172,7 +178,7 @@ def stylize(
                 _Report(callback, done, full, settings, scale) if callable(callback) else callback
             )
             seconds = deadline - time.monotonic()
-            done.append(_paint(objective, image, start, where, report, stop, seconds))
+            done.append(_paint(objective, image, start, where, added, report, stop, seconds))
             if done[-1].asked:
                 break
     except BaseException as error:
@@ -186,8 +192,11 @@ def stylize(
 
 def _measure(content: Picture, styles: list[Any], settings: Settings) -> tuple[Shape, list[Shape]]:
     """Heights and widths that the pictures will have; what cannot be used is refused."""
-    content_shape = images.measure(content, settings.longer)
-    return content_shape, [images.measure(style, *style_size(settings)) for style in styles]
+    height, width = images.measure(content, settings.longer)
+    rows, columns = canvas(height, width, settings.margin)
+    return (height + sum(rows), width + sum(columns)), [
+        images.measure(style, *style_size(settings)) for style in styles
+    ]
 
 
 def _styles(styles: list[Any], settings: Settings) -> list[np.ndarray]:
@@ -271,6 +280,17 @@ class _Report:
         )
 
 
+def _mirrored(picture: np.ndarray, added: Added) -> np.ndarray:
+    """A picture or mask with a margin in which it goes on as in a mirror."""
+    return np.pad(picture, [*added, (0, 0)][: picture.ndim], mode="symmetric")
+
+
+def _cut(picture: np.ndarray, added: Added) -> np.ndarray:
+    """The inverse of `_mirrored`."""
+    (above, below), (left, right) = added
+    return picture[above : picture.shape[0] - below, left : picture.shape[1] - right]
+
+
 def _recolored(
     content: np.ndarray, styles: list[np.ndarray], form: str
 ) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -299,6 +319,7 @@ def _paint(
     content: np.ndarray,
     start: np.ndarray,
     where: np.ndarray | None,
+    added: Added,
     report: _Report | None,
     stop: Stop | None,
     seconds: float,
@@ -323,7 +344,7 @@ def _paint(
         return loss, space.adjoint(dx if where is None else where.astype(dx.dtype) * dx)
 
     def painted(end: Minimum) -> Painting:
-        x = picture(end.x)
+        x = _cut(picture(end.x), added)
         return Painting(**{**vars(end), "x": x}, device=vgg.backend.name, terms=terms)
 
     if isinstance(report, _Report):

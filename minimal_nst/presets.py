@@ -71,13 +71,14 @@ PRESETS: dict[str, Preset] = {
     "gatys": Preset(
         summary="Leon Gatys' own PyTorch notebook: content picture as start, L-BFGS",
         source="github.com/leongatys/PytorchNeuralStyleTransfer be6c8e2, NeuralStyleTransfer.ipynb",
-        settings={"spectrum": 0.0},
+        settings={"margin": 0, "spectrum": 0.0},
         deviations=("its size is that of the shorter side", NO_SEARCH),
     ),
     "gatys2016": Preset(
         summary="the paper: sums, mean pooling, start from noise; its balance depends on the size",
         source="Gatys, Ecker & Bethge (2016), eqs. 1-7, alpha / beta = 1e-3",
         settings={
+            "margin": 0,
             "spectrum": 0.0,
             "content_form": "paper",
             "content_weight": 1e-3,
@@ -93,6 +94,7 @@ PRESETS: dict[str, Preset] = {
         summary="neural-style, the best known of all: content picture and style by means, a little TV",
         source="github.com/jcjohnson/neural-style 07c4b82, neural_style.lua 12-49, 464, 534-544, 582",
         settings={
+            "margin": 0,
             "spectrum": 0.0,
             "content_weight": 5.0,
             "style_weight": 100.0,
@@ -107,6 +109,7 @@ PRESETS: dict[str, Preset] = {
         summary="neural-style in PyTorch: the same, with absolute values in the total variation",
         source="github.com/ProGamerGov/neural-style-pt 7251405, neural_style.py 14-51, 461-487",
         settings={
+            "margin": 0,
             "spectrum": 0.0,
             "content_weight": 5.0,
             "style_weight": 100.0,
@@ -122,6 +125,7 @@ PRESETS: dict[str, Preset] = {
         summary="neural-style in TensorFlow: Adam with a large step, a mean of squares as TV",
         source="github.com/anishathalye/neural-style d0a1148, neural_style.py 15-27, stylize.py 129-165",
         settings={
+            "margin": 0,
             "spectrum": 0.0,
             "content_weight": 5.0,
             "style_layers": firsts(0.2, 0.2, 0.2, 0.2, 0.2),
@@ -140,6 +144,7 @@ PRESETS: dict[str, Preset] = {
         summary="pytorch-neural-style-transfer: sums over Gram matrices, so deep layers count more",
         source="github.com/gordicaleksa/pytorch-neural-style-transfer a244dc6, neural_style_transfer.py",
         settings={
+            "margin": 0,
             "spectrum": 0.0,
             "content_weight": 1e5,
             # the sum of squares of Gram/(M N), which is N^2 means, over the five layers
@@ -155,6 +160,7 @@ PRESETS: dict[str, Preset] = {
         summary="pastiche: the losses of `gatys`, a hundredth of them, and 8-bit weights",
         source="github.com/dstein64/pastiche 8bed732, pastiche.py 49-60, 127-133, 284-318",
         settings={
+            "margin": 0,
             "spectrum": 0.0,
             "content_weight": 0.01,
             "style_weight": 10.0,
@@ -166,6 +172,7 @@ PRESETS: dict[str, Preset] = {
         summary="deeplearning.ai's assignment (TensorFlow 1): start of 60 % noise, Adam",
         source="'Art Generation with Neural Style Transfer', course 4 week 4, TF1 version",
         settings={
+            "margin": 0,
             "spectrum": 0.0,
             "content_layers": (("relu4_2", 0.25),),  # the assignment's 1/4 before alpha = 10
             "content_weight": 10.0,
@@ -184,6 +191,7 @@ PRESETS: dict[str, Preset] = {
         summary="the same assignment in TensorFlow 2: content deep in block 5, small steps",
         source="'Art Generation with Neural Style Transfer', course 4 week 4, TF2 version",
         settings={
+            "margin": 0,
             "spectrum": 0.0,
             "content_layers": (("relu5_4", 0.25),),
             "content_weight": 10.0,
@@ -201,6 +209,7 @@ PRESETS: dict[str, Preset] = {
         summary="TensorFlow's tutorial: Gram matrices by means, content in block 5, absolute TV",
         source="github.com/tensorflow/docs 7c36502, style_transfer.ipynb",
         settings={
+            "margin": 0,
             "spectrum": 0.0,
             "content_layers": (("relu5_2", 1.0),),
             "content_weight": 1e4,
@@ -219,6 +228,7 @@ PRESETS: dict[str, Preset] = {
         summary="neural-style-painting: the assignment's ancestor, deeper layers weigh more",
         source="github.com/log0/neural-style-painting 71ce484, art.py 25-63, 223-302",
         settings={
+            "margin": 0,
             "spectrum": 0.0,
             "content_layers": (("relu4_2", 0.25),),  # its sum of squares / (4 N M)
             "content_weight": 5.0,
@@ -237,6 +247,7 @@ PRESETS: dict[str, Preset] = {
         summary="the neural-style-tf lineage: conv5_2, plain sum of squares, L-BFGS",
         source="github.com/cysmith/neural-style-tf a2c374f, neural_style.py",
         settings={
+            "margin": 0,
             "spectrum": 0.0,
             "content_layers": (("conv5_2", 1.0),),
             "content_form": "paper",
@@ -259,6 +270,7 @@ PRESETS: dict[str, Preset] = {
         summary="PyTorch's tutorial: the first five convolutions, before their ReLU",
         source="github.com/pytorch/tutorials 0a7e686, advanced_source/neural_style_tutorial.py",
         settings={
+            "margin": 0,
             "spectrum": 0.0,
             "content_layers": (("conv2_2", 1.0),),
             "content_weight": 1.0,
@@ -275,6 +287,7 @@ PRESETS: dict[str, Preset] = {
         summary="'Dive into Deep Learning': convolutions before their ReLU, Adam, a mean as TV",
         source="github.com/d2l-ai/d2l-en 23d7a5a, chapter_computer-vision/neural-style.md",
         settings={
+            "margin": 0,
             "spectrum": 0.0,
             "content_layers": (("conv4_4", 1.0),),
             "content_weight": 1.0,

@@ -205,6 +205,13 @@ class Settings:
         "size, half of that, ... down to 192); the larger the painting, the more it gains [none]",
         parse=parse_scales,
     )
+    margin: int = option(
+        8,
+        "mirrored pixels around the content, or a few more up to a multiple of 16, which are painted "
+        "too and cut off: without, a painting has dark lines along its border",
+        least=0,
+        most=256,
+    )
     init: str = option(
         "content", "start: content, noise, or the path of a picture, of which the middle is taken"
     )

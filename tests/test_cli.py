@@ -152,7 +152,7 @@ def test_every_setting_is_an_option_with_its_own_value(monkeypatch, out):
         (out.parent / name).touch()
     monkeypatch.chdir(out.parent)
     given = {
-        "size": 77, "size_pixels": 5000, "width": 99, "height": 88, "style_size": 55,
+        "size": 77, "margin": 5, "size_pixels": 5000, "width": 99, "height": 88, "style_size": 55,
         "style_scale": 1.5, "style_blend_weights": (2.0, 1.0),
         "iterations": 3, "optimizer": "adam", "learning_rate": 0.5,
         "content_weight": 7.0, "style_weight": 8.0, "tv_weight": 9.0,

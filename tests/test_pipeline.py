@@ -11,15 +11,17 @@ import time
 import minimal_nst as nst
 import numpy as np
 import pytest
-from minimal_nst import pipeline
+from minimal_nst import images, pipeline
 from minimal_nst.backend import CPU
 from minimal_nst.errors import FileError, RunError, UsageError
 from minimal_nst.optimize import minimize
 from minimal_nst.pipeline import NOISE, default_optimizer, initial_picture
+from minimal_nst.sizes import canvas
 from minimal_nst.vgg import preprocess
 from PIL import Image
 
 import strict
+from conftest import EXAMPLES
 from test_weights import write_keras
 
 SMALL = nst.Settings(size=64, iterations=12)
@@ -69,16 +71,53 @@ def test_wide_structures_first_is_faster(content, style, optimizer):
 
 def test_the_returned_image_has_the_returned_loss(content, style, weights):
     """Up to rounding and clipping to 0..255, both small at this stage."""
-    settings = dataclasses.replace(SMALL, iterations=3)
+    settings = dataclasses.replace(SMALL, iterations=3, margin=0)
     painting = nst.stylize(content, style, settings)
     small = nst.stylize(content, style, dataclasses.replace(settings, iterations=1))
-    from minimal_nst import images
-
     objective = nst.Objective(
         nst.VGG19(weights), images.load(content, 64), [images.load(style, 64)], settings
     )
     assert objective(painting.image.astype(float))[0] == pytest.approx(painting.loss, rel=0.1)
     assert painting.loss < small.loss
+
+
+@pytest.mark.parametrize("size", [(48, 72), (43, 61), (16, 16), (33, 17)])
+@pytest.mark.parametrize("margin", [0, 1, 8, 20])
+def test_canvas(size, margin):
+    """At least the margin, in all directions; multiples of 16; the smallest such."""
+    rows, columns = canvas(*size, margin)
+    for side, (before, after) in zip(size, (rows, columns), strict=True):
+        if margin == 0:
+            assert before == after == 0
+            continue
+        assert margin <= before <= after <= before + 1
+        assert (side + before + after) % 16 == 0
+        assert side + before + after < side + 2 * margin + 16
+
+
+def test_the_margin_is_a_mirror_and_is_cut_off(content):
+    added = canvas(*content.shape[:2], 8)
+    wide = pipeline._mirrored(content, added)
+    (above, _), (left, _) = added
+    assert (pipeline._cut(wide, added) == content).all()
+    assert (wide[above - 1, left:-left] == content[0]).all()
+    assert (wide[above - 2, left:-left] == content[1]).all()
+    assert pipeline._mirrored(content[..., 0], added).shape == wide.shape[:2]
+
+
+def test_the_margin_takes_the_dark_lines_away():
+    """How much darker the outermost pixels become, beside those two further in."""
+    style = images.load(EXAMPLES / "style" / "vangogh_starry_night_cropped.jpg", 96)
+    content = np.full((64, 96, 3), 140, "uint8")
+    steps = []
+    for margin in (0, 8):
+        painting = nst.stylize(content, style, nst.Settings(size=96, iterations=15, margin=margin))
+        grey = painting.image.mean(axis=-1)
+        lines = [(grey[k], grey[-1 - k], grey[:, k], grey[:, -1 - k]) for k in (0, 2)]
+        edge, inside = (np.mean([line.mean() for line in four]) for four in lines)
+        steps.append(edge - inside)
+    assert steps[0] < -5
+    assert abs(steps[1]) < 0.3 * abs(steps[0])
 
 
 def test_same_seed_same_picture(content, style):

@@ -12,7 +12,7 @@ from minimal_nst.errors import UsageError
 from minimal_nst.vgg import deprocess
 
 FULL = (43, 64, 3)
-SETTINGS = nst.Settings(size=64, scales=(32, 48), iterations=4)
+SETTINGS = nst.Settings(size=64, scales=(32, 48), iterations=4, margin=0)
 
 
 @pytest.fixture(scope="module")

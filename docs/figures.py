@@ -75,6 +75,19 @@ FIGURES: dict[str, list[Row]] = {
             for form in ("style", "luminance", "cholesky", "pca")
         },
     ],
+    "starts": [
+        {
+            **{
+                f"--init {start}": {"init": start}
+                for start in ("content", "style", "grey", "noise")
+            },
+            "--noise-ratio 0.5": {"noise_ratio": 0.5},
+        },
+        {
+            f"adam, --beta1 {beta1:g}": {"optimizer": "adam", "beta1": beta1}
+            for beta1 in (0, 0.5, 0.9, 0.99, 0.999)
+        },
+    ],
     "borders": [
         {
             f"--margin {margin}{', its corner' * corner}": {

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,6 +133,7 @@ def minimize(
     max_seconds: float = math.inf,
     history: int = HISTORY,
     metric: Metric | None = None,
+    adam: Mapping[str, float] | None = None,
 ) -> Minimum:
     """Minimise a function of an array.
 
@@ -160,6 +161,10 @@ def minimize(
         L-BFGS' pairs.
     metric : Metric, optional
         What our L-BFGS' inverse Hessian begins as; nobody else takes one.
+    adam : mapping, optional
+        Adam's beta1, beta2, epsilon (in the units of the gradient), decay and decay_every, where
+        they are other ones than its authors': every so many steps, its step is multiplied by
+        the decay.
 
     Returns
     -------
@@ -213,7 +218,12 @@ def minimize(
             raise _End("the callback asked for it")
 
     deadline = time.monotonic() + max_seconds
-    options = {"learning_rate": learning_rate, "history": history, "metric": metric}
+    options = {
+        "learning_rate": learning_rate,
+        "history": history,
+        "metric": metric,
+        "adam": adam or {},
+    }
     try:
         best.stopped_because = methods[method](evaluate, best.x, iterations, report, options)
     except _End as end:
@@ -292,18 +302,18 @@ def _adam(
     iterations: int,
     report: Callable[[float], None],
     options: dict[str, Any],
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    epsilon: float = 1e-8,
 ) -> str:
     """Adam: steps along the mean gradient, divided by its size (Kingma & Ba 2015, algorithm 1)."""
+    known = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "decay": 1.0, "decay_every": 50}
+    beta1, beta2, epsilon, decay, decay_every = {**known, **options["adam"]}.values()
     x, m, v = x0, np.zeros_like(x0), np.zeros_like(x0)
     _, g = evaluate(x)
     for t in range(1, iterations + 1):
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g * g
         m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
-        x = x - options["learning_rate"] * m_hat / (np.sqrt(v_hat) + epsilon)
+        step = options["learning_rate"] * decay ** ((t - 1) // decay_every)
+        x = x - step * m_hat / (np.sqrt(v_hat) + epsilon)
         loss, g = evaluate(x)
         report(loss)
     return _done(iterations)

@@ -20,10 +20,13 @@ from .images import Picture
 from .memory import Shape
 from .objective import Objective
 from .optimize import Callback, Minimum, Progress, Stop, minimize
-from .settings import Settings
+from .settings import STARTS, Settings
 from .sizes import canvas, each_scale, settle, style_size
 from .vgg import VGG19, deprocess, preprocess
 from .weights import load_weights
+
+ADAM = ("beta1", "beta2", "epsilon", "decay", "decay_every")
+"""Fields of `Settings` that are Adam's alone."""
 
 Added = tuple[tuple[int, int], tuple[int, int]]
 """What `sizes.canvas` says."""
@@ -169,7 +172,7 @@ def stylize(
                 start = images.resize(done[-1].x, image.shape[1], image.shape[0])
             image = _mirrored(image, added)
             wanted = wanted and [_mirrored(mask, added) for mask in wanted]
-            start = _mirrored(start, added) if done else initial_picture(image, scale)
+            start = _mirrored(start, added) if done else initial_picture(image, scale, styles[0])
             objective = Objective(vgg, image, styles, scale, wanted, taken)
             where = None if wanted is None else regions.union(wanted)[..., None]
             if where is not None:
@@ -362,6 +365,7 @@ def _paint(
                 settings.tolerance,
                 seconds,
                 metric=Bands(height, width) if settings.spectrum else None,
+                adam={name: getattr(settings, name) for name in ADAM},
             )
     except BaseException as error:
         best: Minimum = vars(error).get("minimum", Minimum(start))
@@ -440,8 +444,10 @@ def _remedy(objective: Objective, content: np.ndarray, evaluations: int) -> str:
     return "the features are not finite: the weights in the network's file are too large"
 
 
-def initial_picture(content: np.ndarray, settings: Settings) -> np.ndarray:
-    """Return where the optimiser starts: the content, noise or a picture, mixed with noise.
+def initial_picture(
+    content: np.ndarray, settings: Settings, style: np.ndarray | None = None
+) -> np.ndarray:
+    """Return where the optimiser starts: one of the pictures, grey or noise, mixed with noise.
 
     The noise is drawn by NumPy whatever the device, so that CPU and GPU start alike.
 
@@ -450,6 +456,8 @@ def initial_picture(content: np.ndarray, settings: Settings) -> np.ndarray:
     content : (H, W, 3) array of uint8
     settings : Settings
         Its init, noise_ratio and seed are used.
+    style : (H', W', 3) array of uint8, optional
+        For the start from a style.
 
     Returns
     -------
@@ -460,6 +468,10 @@ def initial_picture(content: np.ndarray, settings: Settings) -> np.ndarray:
     noise = np.random.default_rng(settings.seed).uniform(-NOISE, NOISE, content.shape)
     if settings.init == "noise":
         return noise
-    if settings.init != "content":
+    if settings.init == "grey":  # the mean colour of ImageNet, 0 in VGG space
+        return settings.noise_ratio * noise
+    if settings.init == "style" and style is not None:
+        content = images.cover(style, width, height)
+    elif settings.init not in STARTS:
         content = images.cover(images.load(settings.init), width, height)
     return settings.noise_ratio * noise + (1 - settings.noise_ratio) * preprocess(content)

@@ -59,7 +59,8 @@ def firsts(*weights: float) -> LayerWeights:
 
 TORCHVISION = "its weights are torchvision's, trained on other numbers than 0 to 255"
 MATCONVNET = "its weights are MatConvNet's copy of Oxford's"
-GREY_START = "it starts from noise so faint that it is grey; here noise is uniform in -20..20"
+NORMAL = "the faint noise of its start is normally distributed, here uniform"
+DEVIATION = 20 / 3**0.5  # standard deviation of the noise, which is uniform in -20..20
 NO_SEARCH = "its L-BFGS takes steps of length 1 without a line search"
 
 PRESETS: dict[str, Preset] = {
@@ -99,10 +100,11 @@ PRESETS: dict[str, Preset] = {
             "content_weight": 5.0,
             "style_weight": 100.0,
             "tv_weight": 5e-4,  # the gradient of half of the squares, weighted by 1e-3
-            "init": "noise",
+            "init": "grey",
+            "noise_ratio": 1e-3 / DEVIATION,
             "iterations": 1000,
         },
-        deviations=(GREY_START, NO_SEARCH, "its pictures go from 0 to 256"),
+        deviations=(NORMAL, NO_SEARCH, "its pictures go from 0 to 256"),
         defect="the total variation is in its gradient and not in its loss",
     ),
     "neural-style-pt": Preset(
@@ -115,10 +117,11 @@ PRESETS: dict[str, Preset] = {
             "style_weight": 100.0,
             "tv_weight": 1e-3,
             "tv_form": "absolute",
-            "init": "noise",
+            "init": "grey",
+            "noise_ratio": 1e-3 / DEVIATION,
             "iterations": 1000,
         },
-        deviations=(GREY_START, NO_SEARCH),
+        deviations=(NORMAL, NO_SEARCH),
         defect="its -normalize_gradients multiplies gradients by a constant and normalises nothing",
     ),
     "anishathalye": Preset(
@@ -132,12 +135,13 @@ PRESETS: dict[str, Preset] = {
             "style_weight": 500.0,
             "tv_weight": 100.0,
             "tv_form": "mean-squared",
-            "init": "noise",
+            "init": "grey",
+            "noise_ratio": 0.256 / DEVIATION,
             "optimizer": "adam",
             "learning_rate": 10.0,
             "iterations": 1000,
         },
-        deviations=(GREY_START, MATCONVNET),
+        deviations=(NORMAL, MATCONVNET),
         defect="it transposes the kernels of its file, which has them in order already",
     ),
     "gordic": Preset(
@@ -220,9 +224,11 @@ PRESETS: dict[str, Preset] = {
             "tv_form": "absolute",
             "optimizer": "adam",
             "learning_rate": 5.1,  # 0.02 where pictures go from 0 to 1
+            "beta1": 0.99,
+            "epsilon": 0.1 / 255,
             "iterations": 1000,
         },
-        deviations=("its Adam has beta1 = 0.99 and epsilon = 0.1, and cuts off after each step",),
+        deviations=("it cuts off after each step",),
     ),
     "log0": Preset(
         summary="neural-style-painting: the assignment's ancestor, deeper layers weigh more",
@@ -298,8 +304,10 @@ PRESETS: dict[str, Preset] = {
             "tv_form": "mean-absolute",
             "optimizer": "adam",
             "learning_rate": 17.0,  # 0.3 there
+            "decay": 0.8,
+            "decay_every": 50,
             "iterations": 500,
         },
-        deviations=(TORCHVISION, "its learning rate falls to 0.8 of itself every 50 steps"),
+        deviations=(TORCHVISION,),
     ),
 }

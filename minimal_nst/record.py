@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__, images
 from .errors import FileError, UsageError
-from .settings import Settings
+from .settings import STARTS, Settings
 from .weights import find_weights
 
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 OF_A_MACHINE = ("device", "threads", "weights", "force")
 """Settings that say where something is computed, and from which files; they are not repeated."""
-
-STARTS = ("content", "noise")
-"""What `Settings.init` can be, if no picture."""
 
 PARTS: dict[str, type] = {"settings": dict, "content": dict, "styles": list, "versions": dict}
 """Without which a record is none."""

@@ -26,6 +26,9 @@ from .architecture import canonical, depth_of
 from .errors import UsageError
 from .presets import PRESETS, LayerWeights
 
+STARTS = ("content", "style", "noise", "grey")
+"""What `Settings.init` can be, if no picture."""
+
 SMALLEST = 16
 """Pixels that each side of a picture needs: VGG-19 halves it four times up to block 5."""
 
@@ -213,7 +216,9 @@ class Settings:
         most=256,
     )
     init: str = option(
-        "content", "start: content, noise, or the path of a picture, of which the middle is taken"
+        "content",
+        "start: content, style (the first), noise, grey, or the path of a picture, of which the "
+        "middle is taken",
     )
     noise_ratio: float = option(
         0.0, "share of noise (uniform in -20..20) mixed into the start", least=0, most=1
@@ -307,6 +312,15 @@ class Settings:
     learning_rate: float = option(
         2.0, "step of adam, in grey levels of 0..255 (lbfgs finds its own)", above=0
     )
+    beta1: float = option(0.9, "adam's memory of the gradient", least=0, most=0.999999)
+    beta2: float = option(0.999, "adam's memory of the gradient's square", least=0, most=0.999999)
+    epsilon: float = option(
+        1e-8, "added to the gradient's size by adam, in the loss per grey level", above=0
+    )
+    decay: float = option(
+        1.0, "what adam's step is multiplied by every --decay-every steps", above=0, most=1
+    )
+    decay_every: int = option(50, "steps between two of adam's decays", least=1)
     spectrum: float = option(
         0.5,
         "how much longer the steps of wide structures are: a wave of length L moves as L^X; 0: all "

@@ -211,6 +211,28 @@ def test_steps_of_absurd_length_warn_of_nothing():
         minimize(quadratic, np.zeros(5), "adam", learning_rate=1e308)
 
 
+def test_adam_is_pytorchs_with_any_constants():
+    """Its memories, what it adds, and how its steps decay, against an implementation of others."""
+    torch = pytest.importorskip("torch")
+    points = []
+
+    def noting(x):
+        points.append(x.copy())
+        return quadratic(x)
+
+    adam = {"beta1": 0.8, "beta2": 0.95, "epsilon": 0.25, "decay": 0.75, "decay_every": 3}
+    minimize(noting, np.array([0.0, 9.0, 2.0]), "adam", 12, learning_rate=0.5, adam=adam)
+    x = torch.tensor([0.0, 9.0, 2.0], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([x], lr=0.5, betas=(0.8, 0.95), eps=0.25)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 3, 0.75)
+    for point in points:
+        np.testing.assert_allclose(point, x.detach().numpy(), rtol=1e-12)
+        x.grad = torch.tensor(quadratic(x.detach().numpy())[1])
+        optimizer.step()
+        schedule.step()
+    assert len(points) == 13
+
+
 def test_best_is_kept_although_adam_overshoots():
     end = minimize(quadratic, np.array([2.9]), "adam", 20, learning_rate=1.0)
     assert end.loss == min(end.losses) < end.losses[-1]

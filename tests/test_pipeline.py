@@ -17,7 +17,7 @@ from minimal_nst.errors import FileError, RunError, UsageError
 from minimal_nst.optimize import minimize
 from minimal_nst.pipeline import NOISE, default_optimizer, initial_picture
 from minimal_nst.sizes import canvas
-from minimal_nst.vgg import preprocess
+from minimal_nst.vgg import deprocess, preprocess
 from PIL import Image
 
 import strict
@@ -141,6 +141,15 @@ def test_starts(content, tmp_path):
     Image.new("RGB", (99, 33), (255, 0, 9)).save(tmp_path / "start.png")
     start = initial_picture(content, nst.Settings(init=str(tmp_path / "start.png")))
     np.testing.assert_allclose(start, np.broadcast_to(preprocess(np.array((255, 0, 9))), x.shape))
+    grey = initial_picture(content, nst.Settings(init="grey", noise_ratio=0.5))
+    np.testing.assert_allclose(grey, 0.5 * noise)
+    assert not initial_picture(content, nst.Settings(init="grey")).any()
+    first = np.zeros((30, 40, 3), "uint8")
+    first[:, :20] = 255
+    begun = deprocess(initial_picture(content, nst.Settings(init="style"), first))
+    assert begun.shape == content.shape
+    np.testing.assert_allclose(begun[:, :30], 255, atol=1e-9)
+    np.testing.assert_allclose(begun[:, -30:], 0, atol=1e-9)
     with pytest.raises(FileError, match="no such picture"):
         initial_picture(content, nst.Settings(init="nowhere.png"))
 

@@ -110,8 +110,9 @@ def make(weights, masks, dtype="float64", pictures=None, device="cpu", **changes
 
 
 @pytest.mark.parametrize("statistic", ["gram", "mean-covariance"])
-@pytest.mark.parametrize("reach", REACHES)
-@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize(
+    ("masked", "reach"), [(False, "simple"), *((True, reach) for reach in REACHES)]
+)
 def test_gradient_of_the_objective(weights, mask, statistic, reach, masked, rng):
     style_mask = np.zeros((46, 41))
     style_mask[:, :30] = 0.7

@@ -100,6 +100,14 @@ IDLE: dict[str, tuple[Callable[[Settings], bool], str]] = {
         lambda s: s.optimizer != "adam",
         "L-BFGS finds its own steps (add --optimizer adam)",
     ),
+    **{
+        name: (lambda s: s.optimizer != "adam", "it is adam's (add --optimizer adam)")
+        for name in ("beta1", "beta2", "epsilon", "decay")
+    },
+    "decay_every": (
+        lambda s: s.optimizer != "adam" or s.decay == 1,
+        "adam's step does not decay (add --optimizer adam --decay 0.8)",
+    ),
     "seed": (
         lambda s: s.init != "noise" and s.noise_ratio == 0,
         "the start has no noise (add --init noise, or --noise-ratio 0.2)",

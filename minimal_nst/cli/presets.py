@@ -66,10 +66,15 @@ def explain(name: str, preset: Preset, settings: Settings) -> Iterator[str]:
     yield f"  s        {terms(s)}"
     yield f"  c        {terms(c)}"
     yield f"network: {settings.pooling} pooling"
-    noise = f", {settings.noise_ratio:.0%} noise" if settings.noise_ratio else ""
+    noise = f", {settings.noise_ratio:.3%} noise" if settings.noise_ratio else ""
     margin = f", a mirrored margin of {settings.margin} pixels" if settings.margin else ""
     yield f"start: {settings.init}{noise}{margin}"
-    adam = f"adam, steps of {settings.learning_rate:g} grey levels"
+    decays = f" that fall to {settings.decay:g} of themselves every {settings.decay_every}"
+    decays = decays if settings.decay < 1 else ""
+    adam = (
+        f"adam, steps of {settings.learning_rate:g} grey levels{decays}, beta1 {settings.beta1:g}, "
+        f"beta2 {settings.beta2:g}, epsilon {settings.epsilon:.2g}"
+    )
     method = adam if settings.optimizer == "adam" else "L-BFGS"
     moved = f"waves, spectrum {settings.spectrum:g}" if settings.spectrum else "pixels"
     yield f"optimiser: {method}, {settings.iterations} iterations, moving {moved}"

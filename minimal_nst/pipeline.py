@@ -172,7 +172,11 @@ def stylize(
                 start = images.resize(done[-1].x, image.shape[1], image.shape[0])
             image = _mirrored(image, added)
             wanted = wanted and [_mirrored(mask, added) for mask in wanted]
-            start = _mirrored(start, added) if done else initial_picture(image, scale, styles[0])
+            start = (
+                _mirrored(start, added)
+                if done
+                else initial_picture(image, scale, next(iter(styles), None))
+            )
             objective = Objective(vgg, image, styles, scale, wanted, taken)
             where = None if wanted is None else regions.union(wanted)[..., None]
             if where is not None:

@@ -27,7 +27,7 @@ from test_backend import fake_cupy
 
 CONTENT = str(EXAMPLES / "content" / "louvre_night.webp")
 STYLE = str(EXAMPLES / "style" / "vangogh_cafe_terrace.webp")
-QUICK = ["--size", "64", "--iterations", "2"]
+QUICK = ["--size", "64", "--iterations", "2", "--margin", "0"]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from minimal_nst.objective import by_kind
 
 from test_cli import CONTENT, QUICK, STYLE, check_refusal, out, run  # noqa: F401
 
-LONGER = ["--size", "64", "--iterations", "6"]
+LONGER = ["--size", "64", "--iterations", "6", "--margin", "0"]
 
 
 def test_what_a_callback_is_told(content, style):

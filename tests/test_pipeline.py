@@ -24,7 +24,7 @@ import strict
 from conftest import EXAMPLES
 from test_weights import write_keras
 
-SMALL = nst.Settings(size=64, iterations=12)
+SMALL = nst.Settings(size=64, iterations=12, margin=0)
 
 FALLS_BELOW = {
     "default": 0.08,
@@ -62,7 +62,7 @@ def test_loss_falls(preset, content, style):
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 def test_wide_structures_first_is_faster(content, style, optimizer):
     """The same losses in coordinates of waves, after as many evaluations."""
-    settings = nst.Settings(size=96, iterations=20, optimizer=optimizer)
+    settings = nst.Settings(size=96, iterations=20, margin=0, optimizer=optimizer)
     waves = nst.stylize(content, style, settings)
     pixels = nst.stylize(content, style, dataclasses.replace(settings, spectrum=0))
     assert waves.losses[0] == pixels.losses[0]

@@ -9,8 +9,6 @@ Glossary::
     F       (M, N) features of the generated picture, one row per position
     P       (M, N) features of the content picture
     G, A    (N, N) Gram matrices of the generated and of the style picture
-    T, P    (M, 1) how much each position belongs to a region, and the sum of its squares
-    C, mu   (N, N) covariance and (1, N) mean of a region's features
     dF      dL/dF, of the shape of F
 
 Each loss takes the weight that it has in the objective, so that scaling costs nothing, and
@@ -119,141 +117,6 @@ def style_loss(
     raise NotImplementedError("exercise: style_loss, chapter 7")
 
 
-def guided_gram_matrix(F: Array, T: Array, contract: Product = operator.matmul) -> Array:
-    r"""Correlations between the channels in one region, per position.
-
-    .. math:: G_{ij} = \frac{1}{P} \sum_m T_m^2 F_{mi} F_{mj}, \qquad P = \sum_m T_m^2
-
-    Parameters
-    ----------
-    F : (M, N) array
-        Features, one row per position.
-    T : (M, 1) array
-        How much each position belongs to the region, 0 to 1; somewhere it must.
-    contract : callable
-        Multiplies two matrices.
-
-    Returns
-    -------
-    (N, N) array
-
-    References
-    ----------
-    Gatys et al. (2017), "Controlling Perceptual Factors in Neural Style Transfer", eqs. 6 and 7.
-    The course: :eq:`guided`.
-    """
-    return gram_matrix(T * F, contract) / _sum(T * T)
-
-
-def guided_style_loss(
-    F: Array, A: Array, T: Array, weight: float = 1.0, contract: Product = operator.matmul
-) -> tuple[Any, Array]:
-    r"""Squared distance between the Gram matrices of two regions, and its gradient.
-
-    .. math:: E = \frac{1}{4 N^2} \sum_{ij} (G_{ij} - A_{ij})^2, \qquad
-              \frac{\partial E}{\partial F} = \frac{1}{N^2 P} \, T^2 \circ F (G - A)
-
-    Where T is 1 everywhere it is `style_loss`.
-
-    Parameters
-    ----------
-    F : (M, N) array
-        Features of the generated picture, one row per position.
-    A : (N, N) array
-        `guided_gram_matrix` of the style picture, in its own region.
-    T : (M, 1) array
-        How much each position belongs to the region, 0 to 1.
-    weight : float
-        Factor of both results.
-    contract : callable
-        Multiplies two matrices.
-
-    Returns
-    -------
-    loss : float
-    dF : (M, N) array
-
-    References
-    ----------
-    Gatys et al. (2017), section 4.
-    The course: :eq:`guided`, :eq:`dguided`.
-    """
-    D = guided_gram_matrix(F, T, contract) - A
-    scale = weight / F.shape[1] ** 2
-    return scale * _sum(D * D) / 4, (scale / _sum(T * T)) * (T * T) * (F @ D)
-
-
-def mean_covariance(
-    F: Array, T: Array, contract: Product = operator.matmul
-) -> tuple[Array, Array, Array]:
-    r"""Mean features in a region, and their covariance.
-
-    .. math:: \mu = \frac{1}{P} \sum_m T_m^2 F_m, \qquad
-              C = \frac{1}{P} \sum_m T_m^2 (F_m - \mu)^T (F_m - \mu)
-
-    The Gram matrix per position is their sum, :math:`C + \mu^T \mu`.
-
-    Parameters
-    ----------
-    F : (M, N) array
-        Features, one row per position.
-    T : (M, 1) array
-        How much each position belongs to the region, 0 to 1.
-    contract : callable
-        Multiplies two matrices.
-
-    Returns
-    -------
-    C : (N, N) array
-    B : (N, N) array
-        The mean's products with itself, of the units of C.
-    mu : (1, N) array
-    """
-    mu = (T * T).T @ F / _sum(T * T)
-    return guided_gram_matrix(F - mu, T, contract), mu.T @ mu, mu
-
-
-def mean_covariance_loss(
-    F: Array,
-    C: Array,
-    B: Array,
-    T: Array,
-    weight: float = 1.0,
-    contract: Product = operator.matmul,
-) -> tuple[Any, Array]:
-    r"""Squared distances between means and between covariances, and their gradient.
-
-    .. math:: E = \frac{1}{4 N^2} \sum_{ij} (C_{ij} - C^s_{ij})^2
-                  + ((\mu^T \mu)_{ij} - B^s_{ij})^2
-
-    A Gram matrix can be right although both of its parts are wrong; here each has to match. Both
-    are measured in the Gram matrix's units, so that weights stay what they are.
-
-    Parameters
-    ----------
-    F : (M, N) array
-        Features of the generated picture, one row per position.
-    C, B : (N, N) arrays
-        From `mean_covariance` of the style picture.
-    T : (M, 1) array
-        How much each position belongs to the region, 0 to 1.
-    weight : float
-        Factor of both results.
-    contract : callable
-        Multiplies two matrices.
-
-    Returns
-    -------
-    loss : float
-    dF : (M, N) array
-    """
-    covariance, products, mu = mean_covariance(F, T, contract)
-    D, D_mu = covariance - C, products - B
-    scale = weight / F.shape[1] ** 2
-    dF = (scale / _sum(T * T)) * (T * T) * ((F - mu) @ D + mu @ D_mu)
-    return scale * (_sum(D * D) + _sum(D_mu * D_mu)) / 4, dF
-
-
 def total_variation(x: Array, weight: float = 1.0, mean: bool = False) -> tuple[Any, Array]:
     r"""Squared differences between neighbouring pixels, and their gradient.
 
@@ -317,7 +180,7 @@ def absolute_variation(x: Array, weight: float = 1.0, mean: bool = False) -> tup
     dx[:-1] -= v * below
     dx[:, 1:] += h * beside
     dx[:, :-1] -= h * beside
-    return v * _sum(below * down) + h * _sum(beside * right), dx
+    return v * sum_of(below * down) + h * sum_of(beside * right), dx
 
 
 def keras_variation(x: Array, weight: float = 1.0) -> tuple[Any, Array]:
@@ -350,10 +213,10 @@ def keras_variation(x: Array, weight: float = 1.0) -> tuple[Any, Array]:
     dx[1:, :-1] += slope * down
     dx[:-1, 1:] += slope * right
     dx[:-1, :-1] -= slope * (down + right)
-    return weight * _sum(square**1.25), dx
+    return weight * sum_of(square**1.25), dx
 
 
-def _sum(x: Array) -> Any:
+def sum_of(x: Array) -> Any:
     """Sum in double precision, as a Python number."""
     double = "complex128" if x.dtype.kind == "c" else "float64"
     return x.sum(dtype=double).item()

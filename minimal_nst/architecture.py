@@ -25,6 +25,9 @@ CONVOLUTIONS: dict[str, tuple[int, int]] = {}
 LAYERS: list[str] = []
 """Every layer in the order of computation: conv1_1, relu1_1, conv1_2, relu1_2, pool1, ..."""
 
+HALVED = 16
+"""What four poolings divide by: block 5 sees a picture whose sides are multiples of it whole."""
+
 _channels = 3
 for _block, _widths in enumerate(CHANNELS, start=1):
     for _index, _width in enumerate(_widths, start=1):
@@ -94,3 +97,28 @@ def shape_of(tap: str, height: int, width: int) -> tuple[int, int, int]:
     block = next(int(character) for character in tap if character.isdigit())
     halvings = block if tap.startswith("pool") else block - 1
     return height >> halvings, width >> halvings, CHANNELS[block - 1][-1]
+
+
+def canvas(height: int, width: int, margin: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return how many pixels are added above and below, left and right of a picture.
+
+    The network pads with zeros, so what stands at the border sees darkness; and where a side is
+    no multiple of 16, its last pixels fall out of a pooling, and the deep layers hardly see them.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the picture.
+    margin : int
+        How many are needed on each side; with 0, nothing is added.
+
+    Returns
+    -------
+    ((int, int), (int, int))
+        At least the margin, and such that both sides become multiples of 16.
+    """
+    if margin == 0:
+        return (0, 0), (0, 0)
+    added = [-(-(side + 2 * margin) // HALVED) * HALVED - side for side in (height, width)]
+    (above, left) = (total // 2 for total in added)
+    return (above, added[0] - above), (left, added[1] - left)

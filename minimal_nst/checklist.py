@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from . import layers, losses
+from . import guided, layers, losses
 from .coordinates import Spectrum
 from .gradcheck import EXACT, Operation, Verdict, complex_step, taylor_rates
 from .objective import Objective
@@ -71,14 +71,14 @@ LOSSES = (
     ),
     Operation(
         "guided_style_loss",
-        lambda F: losses.guided_style_loss(F, A, T)[0],
-        lambda dy, F: dy * losses.guided_style_loss(F, A, T)[1],
+        lambda F: guided.guided_style_loss(F, A, T)[0],
+        lambda dy, F: dy * guided.guided_style_loss(F, A, T)[1],
         (M, N),
     ),
     Operation(
         "mean_covariance_loss",
-        lambda F: losses.mean_covariance_loss(F, A, A / 2, T)[0],
-        lambda dy, F: dy * losses.mean_covariance_loss(F, A, A / 2, T)[1],
+        lambda F: guided.mean_covariance_loss(F, A, A / 2, T)[0],
+        lambda dy, F: dy * guided.mean_covariance_loss(F, A, A / 2, T)[1],
         (M, N),
     ),
     Operation(

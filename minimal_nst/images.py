@@ -20,7 +20,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from .checks import as_picture
-from .errors import FileError, UsageError
+from .errors import FileError, NSTWarning, UsageError
 from .settings import SMALLEST
 
 Picture: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray"
@@ -36,8 +36,14 @@ SUFFIXES = [
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 """What stands in the ninth to twelfth byte of a telephone's pictures (ISO/IEC 23008-12)."""
 
+JPEG_TEXT = 65_000
+"""Characters for which there is room: a segment of a JPEG has 65,533 bytes (T.81, B.1.1.4)."""
+
 PNG_TEXT = "minimal_nst"
 """Keyword of the text in a PNG."""
+
+ORIENTED = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
+"""Where Pillow keeps what says how a picture lies, if the file has it before its pixels."""
 
 LYING = {5, 6, 7, 8}
 """EXIF orientations of a picture whose rows are columns (TIFF 6.0, section 8)."""
@@ -90,14 +96,27 @@ def load(picture: Picture, size: int | None = None, option: str = "size") -> np.
 def measure(picture: Picture, size: int | None = None, option: str = "size") -> tuple[int, int]:
     """Return the height and width that `load` would give a picture, without decoding it.
 
-    Parameters, errors and their messages are those of `load`.
+    Parameters
+    ----------
+    picture, size, option
+        As for `load`.
+
+    Returns
+    -------
+    height, width : int
+
+    Raises
+    ------
+    FileError, UsageError
+        As for `load`.
     """
     if isinstance(picture, str | os.PathLike):
         path = _path(picture)
         with _reading(path) as image:
             width, height = image.size
             turned = image.format == "TIFF"  # by Pillow itself, as soon as it is opened
-            if not turned and image.getexif().get(ExifTags.Base.Orientation) in LYING:
+            told = not turned and any(key in image.info for key in ORIENTED)
+            if told and image.getexif().get(ExifTags.Base.Orientation) in LYING:
                 width, height = height, width
             return _fitted(str(path), (width, height), size, option)
     name, image = _open(picture)
@@ -320,7 +339,8 @@ def save(
     opacity : (H, W) array of uint8, optional
         From `opacity`; a JPEG has none.
     description : str
-        ASCII text for `description` to find.
+        ASCII text for `description` to find. A JPEG has room for 65,000 characters; a longer text
+        is left out, with a warning.
 
     Raises
     ------
@@ -353,7 +373,14 @@ def save(
 
 
 def _described(kind: str, text: str) -> dict[str, Any]:
-    """Pillow's options for a picture that carries a text."""
+    """Pillow's options for a picture that carries a text, if there is room for it."""
+    if kind == "JPEG" and len(text) > JPEG_TEXT:
+        warnings.warn(
+            f"a JPEG has no room for a record of {len(text)} characters; it is left out",
+            NSTWarning,
+            stacklevel=3,
+        )
+        text = ""
     if not text:
         return {}
     if kind == "PNG":

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from .architecture import CONVOLUTIONS, LAYERS, depth_of, shape_of
+from .architecture import CONVOLUTIONS, LAYERS, canvas, depth_of, shape_of
 from .errors import OutOfMemory
 from .optimize import HISTORY
 from .settings import SMALLEST, Settings
@@ -42,7 +42,7 @@ def needed(
     ----------
     settings : Settings
     content : (int, int)
-        Height and width at which the content is painted.
+        Height and width at which the content is painted, without the margin.
     styles : sequence of (int, int)
     threads : int
         Of the fast engine.
@@ -54,6 +54,8 @@ def needed(
     int
         Bytes, beyond the interpreter, its libraries and the pictures' files.
     """
+    rows, columns = canvas(*content, settings.margin)
+    content = content[0] + sum(rows), content[1] + sum(columns)
     item = {"float32": 4, "float64": 8}[settings.dtype]
     every = {*settings.content_taps, *settings.style_taps}
     path = LAYERS[: depth_of(every)]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import layers, losses
+from . import guided, layers, losses
 from .checklist import C_IN, C_OUT, KERNEL, LAYERS, LOSSES, A, M, N, P, T
 from .gradcheck import Operation
 
@@ -77,24 +77,24 @@ def _style(F: np.ndarray) -> np.ndarray:
 
 def _mean_covariance(F: np.ndarray) -> np.ndarray:
     """The right one."""
-    dF: np.ndarray = losses.mean_covariance_loss(F, A, A / 2, T)[1]
+    dF: np.ndarray = guided.mean_covariance_loss(F, A, A / 2, T)[1]
     return dF
 
 
 def _mean(F: np.ndarray) -> np.ndarray:
-    mu: np.ndarray = losses.mean_covariance(F, T)[2]
+    mu: np.ndarray = guided.mean_covariance(F, T)[2]
     return mu
 
 
 def _covariance_error(F: np.ndarray) -> np.ndarray:
     """C - A, as it is in the gradient."""
-    error: np.ndarray = (losses.mean_covariance(F, T)[0] - A) / (N**2 * np.sum(T * T))
+    error: np.ndarray = (guided.mean_covariance(F, T)[0] - A) / (N**2 * np.sum(T * T))
     return error
 
 
 def _products_error(F: np.ndarray) -> np.ndarray:
     """B - A/2, as it is in the gradient."""
-    error: np.ndarray = (losses.mean_covariance(F, T)[1] - A / 2) / (N**2 * np.sum(T * T))
+    error: np.ndarray = (guided.mean_covariance(F, T)[1] - A / 2) / (N**2 * np.sum(T * T))
     return error
 
 
@@ -233,13 +233,13 @@ MUTANTS = (
         "guided_style_loss",
         "mask once",
         "the mask is in both of the F that are multiplied, so its square is in the gradient",
-        lambda dy, F: dy * losses.guided_style_loss(F, A, T)[1] / T,
+        lambda dy, F: dy * guided.guided_style_loss(F, A, T)[1] / T,
     ),
     Mutant(
         "guided_style_loss",
         "all positions counted",
         "the region has P positions, the sum of the squared mask, and not M",
-        lambda dy, F: dy * losses.guided_style_loss(F, A, T)[1] * np.sum(T * T) / M,
+        lambda dy, F: dy * guided.guided_style_loss(F, A, T)[1] * np.sum(T * T) / M,
     ),
     Mutant(
         "mean_covariance_loss",

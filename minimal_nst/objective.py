@@ -23,15 +23,17 @@ from . import regions
 from .backend import Array, array_module
 from .checks import as_picture
 from .errors import UsageError
+from .guided import (
+    guided_gram_matrix,
+    guided_style_loss,
+    mean_covariance,
+    mean_covariance_loss,
+)
 from .losses import (
     absolute_variation,
     content_loss,
     gram_matrix,
-    guided_gram_matrix,
-    guided_style_loss,
     keras_variation,
-    mean_covariance,
-    mean_covariance_loss,
     style_loss,
     total_variation,
 )
@@ -275,6 +277,14 @@ class _Region(NamedTuple):
     guides: Mapping[str, _Guide]
 
 
+def check_number(masks: Sequence[Any], whose: str, styles: int) -> None:
+    """Refuse masks that are not one for each style."""
+    if len(masks) != styles:
+        raise UsageError(
+            f"there are {len(masks)} {whose} masks, but {styles} style pictures; give one for each"
+        )
+
+
 def check_masks(masks: Masks, whose: str, pictures: Sequence[np.ndarray]) -> None:
     """Refuse masks that are not one for each picture, of its size, and within 0 to 1.
 
@@ -291,11 +301,7 @@ def check_masks(masks: Masks, whose: str, pictures: Sequence[np.ndarray]) -> Non
     """
     if masks is None:
         return
-    if len(masks) != len(pictures):
-        raise UsageError(
-            f"there are {len(masks)} {whose} masks, but {len(pictures)} style pictures; give one "
-            "for each"
-        )
+    check_number(masks, whose, len(pictures))
     for k, (mask, picture) in enumerate(zip(masks, pictures, strict=True), start=1):
         if mask is None and whose == "style":
             continue

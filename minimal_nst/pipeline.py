@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,23 +12,28 @@ import numpy as np
 import scipy.fft
 
 from . import colors, images, memory, regions
+from .architecture import canvas
 from .backend import CPU, Backend
 from .coordinates import Bands, Spectrum
 from .errors import NotFinite, UsageError
 from .images import Picture
+from .inputs import Masks, gather
 from .memory import Shape
 from .objective import Objective
 from .optimize import Callback, Minimum, Progress, Stop, minimize
 from .settings import STARTS, Settings
-from .sizes import canvas, each_scale, settle, style_size
+from .sizes import each_scale, settle, style_size
 from .vgg import VGG19, deprocess, preprocess
 from .weights import load_weights
 
 ADAM = ("beta1", "beta2", "epsilon", "decay", "decay_every")
 """Fields of `Settings` that are Adam's alone."""
 
+Tell = Callable[[Progress, list[dict[str, float]], Callable[[Minimum], "Painting"]], object]
+"""Told of an iteration, the terms of all evaluations, and how to make a painting of a minimum."""
+
 Added = tuple[tuple[int, int], tuple[int, int]]
-"""What `sizes.canvas` says."""
+"""What `architecture.canvas` says."""
 
 NOISE = 20.0
 """Uniform noise reaches from -20 to 20 in VGG space, as in the course's and cysmith's programs."""
@@ -147,7 +151,7 @@ def stylize(
     deadline = time.monotonic() + (settings.max_seconds or math.inf)
     pictures, shares = gather(style, settings.style_blend_weights)
     settings = replace(settle(settings, content), style_blend_weights=shares)
-    masks = _Masks(content, pictures, content_masks, style_masks)
+    masks = Masks(content, pictures, content_masks, style_masks)
     scales = list(each_scale(settings))
     shapes = [_measure(content, pictures, scale) for scale in scales]
     vgg = VGG19(
@@ -181,11 +185,9 @@ def stylize(
             where = None if wanted is None else regions.union(wanted)[..., None]
             if where is not None:
                 start = where * start + (1 - where) * preprocess(image)
-            report = (
-                _Report(callback, done, full, settings, scale) if callable(callback) else callback
-            )
+            tell = _telling(callback, done, full, settings, scale.longer)
             seconds = deadline - time.monotonic()
-            done.append(_paint(objective, image, start, where, added, report, stop, seconds))
+            done.append(_paint(objective, image, start, where, added, tell, stop, seconds))
             if done[-1].asked:
                 break
     except BaseException as error:
@@ -199,92 +201,44 @@ def stylize(
 
 def _measure(content: Picture, styles: list[Any], settings: Settings) -> tuple[Shape, list[Shape]]:
     """Heights and widths that the pictures will have; what cannot be used is refused."""
-    height, width = images.measure(content, settings.longer)
-    rows, columns = canvas(height, width, settings.margin)
-    return (height + sum(rows), width + sum(columns)), [
-        images.measure(style, *style_size(settings)) for style in styles
-    ]
+    content_shape = images.measure(content, settings.longer)
+    return content_shape, [images.measure(style, *style_size(settings)) for style in styles]
 
 
 def _styles(styles: list[Any], settings: Settings) -> list[np.ndarray]:
     return [images.load(style, *style_size(settings)) for style in styles]
 
 
-class _Masks:
-    """The masks' pictures, at whatever size they are wanted; what cannot be used is refused."""
+def _telling(
+    callback: Callback | None, done: list[Painting], full: np.ndarray, settings: Settings, size: int
+) -> Tell | None:
+    """What tells the callback of the iterations at all scales, past and to come."""
+    if callback is None:
+        return None
+    if not callable(callback):
+        raise UsageError(f"callback is {callback!r}; it must be callable")
+    before = list(done)  # to which this scale's painting will be added, once it is done
+    iterations = sum(painting.iterations for painting in before)
+    evaluations = sum(painting.evaluations for painting in before)
+    after = settings.iterations * (len(settings.sizes) - len(before) - 1)
 
-    def __init__(
-        self,
-        content: Picture,
-        styles: list[Any],
-        content_masks: Iterable[Picture] | None,
-        style_masks: Iterable[Picture | None] | None,
-    ) -> None:
-        self._wanted = None if content_masks is None else list(content_masks)
-        self._taken = None if style_masks is None else list(style_masks)
-        for whose, masks in (("content", self._wanted), ("style", self._taken)):
-            if masks is not None and len(masks) != len(styles):
-                raise UsageError(
-                    f"there are {len(masks)} {whose} masks, but {len(styles)} style pictures; "
-                    "give one for each"
-                )
-        self._content = images.measure(content)
-        self._styles = [images.measure(style) for style in styles] if self._taken else []
-        for wanted in self._wanted or []:
-            images.mask(wanted, *self._content, self._content)
-        for taken, sides in zip(self._taken or [], self._styles, strict=True):
-            if taken is not None:
-                images.mask(taken, *sides, sides)
-
-    @property
-    def given(self) -> bool:
-        """Whether there are any."""
-        return bool(self._wanted or self._taken)
-
-    def of(
-        self, content: np.ndarray, styles: list[np.ndarray]
-    ) -> tuple[list[np.ndarray] | None, list[np.ndarray | None] | None]:
-        """Those of the content and of the styles, of the sizes that these have."""
-        wanted = taken = None
-        if self._wanted is not None:
-            wanted = [images.mask(mask, *content.shape[:2]) for mask in self._wanted]
-        if self._taken is not None:
-            taken = [
-                None if mask is None else images.mask(mask, *style.shape[:2])
-                for mask, style in zip(self._taken, styles, strict=True)
-            ]
-        return wanted, taken
-
-
-@dataclass
-class _Report:
-    """Tells a callback of the iterations at all scales, past and to come."""
-
-    callback: Callback
-    done: list[Painting]
-    full: np.ndarray
-    settings: Settings
-    scale: Settings
-    painted: Callable[[Minimum], Painting] = field(init=False)
-    terms: list[dict[str, float]] = field(init=False)
-
-    def __call__(self, progress: Progress) -> object:
-        after = self.settings.iterations * (len(self.settings.sizes) - len(self.done) - 1)
-        before = sum(painting.iterations for painting in self.done)
-        return self.callback(
+    def tell(
+        progress: Progress, terms: list[dict[str, float]], painted: Callable[[Minimum], Painting]
+    ) -> object:
+        return callback(
             PaintingProgress(
-                before + progress.iteration,
-                before + progress.iterations + after,
-                sum(painting.evaluations for painting in self.done) + progress.evaluations,
+                iterations + progress.iteration,
+                iterations + progress.iterations + after,
+                evaluations + progress.evaluations,
                 progress.loss,
                 progress.minimum,
-                self.scale.longer,
-                self.terms,
-                lambda: _finished(
-                    [*self.done, self.painted(progress.minimum)], self.full, self.settings
-                ),
+                size,
+                terms,
+                lambda: _finished([*before, painted(progress.minimum)], full, settings),
             )
         )
+
+    return tell
 
 
 def _mirrored(picture: np.ndarray, added: Added) -> np.ndarray:
@@ -327,7 +281,7 @@ def _paint(
     start: np.ndarray,
     where: np.ndarray | None,
     added: Added,
-    report: _Report | None,
+    tell: Tell | None,
     stop: Stop | None,
     seconds: float,
 ) -> Painting:
@@ -354,8 +308,9 @@ def _paint(
         x = _cut(picture(end.x), added)
         return Painting(**{**vars(end), "x": x}, device=vgg.backend.name, terms=terms)
 
-    if isinstance(report, _Report):
-        report.painted, report.terms = painted, terms
+    def report(progress: Progress) -> object:
+        return None if tell is None else tell(progress, terms, painted)
+
     try:
         with scipy.fft.set_workers(vgg.threads):
             end = minimize(
@@ -395,43 +350,6 @@ def default_optimizer(backend: Backend) -> str:
         A choice of `Settings.optimizer`.
     """
     return "lbfgs" if backend is CPU else "own-lbfgs"
-
-
-def gather(style: Any, weights: Sequence[float] | None = None) -> tuple[list[Any], Any]:
-    """Return the style pictures, those of a folder one by one, and how much each counts.
-
-    Parameters
-    ----------
-    style : path, PIL image or array, or several of them
-        What is neither is passed on, and refused where it is opened.
-    weights : sequence of float, optional
-        `Settings.style_blend_weights`: one for each; the pictures of a folder share its weight.
-
-    Returns
-    -------
-    pictures : list
-    weights : list of float or None
-        Of each picture; None if all are alike.
-
-    Raises
-    ------
-    FileError, UsageError
-        If a folder has no pictures, or there are more or fewer weights than styles.
-    """
-    one = isinstance(style, str | os.PathLike) or (isinstance(style, np.ndarray) and style.ndim < 4)
-    groups = [
-        images.folder(item) if isinstance(item, str | os.PathLike) else [item]
-        for item in ([style] if one or not isinstance(style, Iterable) else style)
-    ]
-    if weights is not None:
-        if len(weights) != len(groups):
-            raise UsageError(
-                f"style_blend_weights are {','.join(f'{w:g}' for w in weights)}, for "
-                f"{len(groups)} style pictures; give one for each"
-            )
-        pairs = zip(groups, weights, strict=True)
-        weights = [weight / len(group) for group, weight in pairs for _ in group]
-    return [picture for group in groups for picture in group], weights
 
 
 def _remedy(objective: Objective, content: np.ndarray, evaluations: int) -> str:

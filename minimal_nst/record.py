@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 OF_A_MACHINE = ("device", "threads", "weights", "force")
 """Settings that say where something is computed, and from which files; they are not repeated."""
 
-PARTS: dict[str, type] = {"settings": dict, "content": dict, "styles": list, "versions": dict}
+PARTS: dict[str, type] = {
+    "settings": dict,
+    "content": dict,
+    "styles": list,
+    "versions": dict,
+    "result": dict,
+}
 """Without which a record is none."""
 
 

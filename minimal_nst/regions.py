@@ -17,8 +17,6 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from .architecture import LAYERS, canonical, depth_of
 
-REACHES = ("simple", "all", "inside")
-
 
 def guides(mask: np.ndarray, taps: Iterable[str], reach: str = "simple") -> dict[str, np.ndarray]:
     """Carry a mask through the network as far as it is looked at.

@@ -54,31 +54,6 @@ def style_size(settings: Settings) -> tuple[int, str]:
     return size, "size" if settings.style_scale == 1 else "style_scale"
 
 
-def canvas(height: int, width: int, margin: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return how many pixels are added above and below, left and right of a picture.
-
-    The network pads with zeros, so what stands at the border sees darkness; and where a side is
-    no multiple of 16, its last pixels fall out of a pooling, and the deep layers hardly see them.
-
-    Parameters
-    ----------
-    height, width : int
-        Of the picture.
-    margin : int
-        How many are needed on each side; with 0, nothing is added.
-
-    Returns
-    -------
-    ((int, int), (int, int))
-        At least the margin, and such that both sides become multiples of 16.
-    """
-    if margin == 0:
-        return (0, 0), (0, 0)
-    added = [-(-(side + 2 * margin) // SMALLEST) * SMALLEST - side for side in (height, width)]
-    (above, left) = (total // 2 for total in added)
-    return (above, added[0] - above), (left, added[1] - left)
-
-
 def each_scale(settings: Settings) -> Iterator[Settings]:
     """The settings of each scale, from the smallest: style pictures shrink as the painting does."""
     for size in settings.sizes:

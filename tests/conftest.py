@@ -64,6 +64,12 @@ def style() -> np.ndarray:
     return images.load(EXAMPLES / "style" / "vangogh_starry_night_cropped.jpg", 61)
 
 
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Where a painting goes."""
+    return tmp_path / "out.png"
+
+
 def projections(array: np.ndarray) -> list[float]:
     """Three numbers that say, to the last digit, whether an array is another one."""
     flat = np.asarray(array, dtype="float64").ravel()

@@ -30,11 +30,6 @@ STYLE = str(EXAMPLES / "style" / "vangogh_cafe_terrace.webp")
 QUICK = ["--size", "64", "--iterations", "2", "--margin", "0"]
 
 
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out.png"
-
-
 def run(capsys, *args):
     """Exit code, standard output and standard error of a command."""
     code = cli.main([str(arg) for arg in args])

@@ -10,7 +10,7 @@ from minimal_nst import PRESETS, Settings, cli, images, pipeline
 from minimal_nst.cli.config import read_config
 from minimal_nst.errors import OutOfMemory
 
-from test_cli import CONTENT, QUICK, STYLE, check_refusal, out, run  # noqa: F401
+from test_cli import CONTENT, QUICK, STYLE, check_refusal, run
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_dump_and_read_again(capsys, seen, tmp_path, preset):
     assert seen[0] == seen[1]
     assert set(tomllib.loads(text)) == {
         *("content", "styles", "output", "preset", "width", "style_layers")
-    } - ({"preset"} if preset == "none" else set())
+    }
     # uncommented, everything is there and still the same
     whole = [line.removeprefix("# ") for line in text.splitlines()[1:] if "=" in line]
     config = write(tmp_path, "\n".join(line for line in whole if not line.endswith("=")))
@@ -101,6 +101,16 @@ def test_dump_and_read_again(capsys, seen, tmp_path, preset):
     assert {line.partition(" =")[0] for line in whole} >= {
         field.name for field in dataclasses.fields(Settings)
     }
+
+
+def test_no_digit_is_lost(capsys, seen, tmp_path):
+    given = ["--style-layers", f"relu1_1:{1 / 3}", "--style-blend-weights", f"1,{2 / 3}"]
+    args = ["stylize", CONTENT, STYLE, STYLE, "-o", str(tmp_path / "o.png"), *given]
+    config = write(tmp_path, run(capsys, *args, "--tv-weight", 0.1 + 0.2, "--dump-config")[1])
+    assert cli.main(["stylize", "--config", str(config)]) == 4
+    assert seen[0][2] == Settings(
+        style_layers={"relu1_1": 1 / 3}, style_blend_weights=(1, 2 / 3), tv_weight=0.1 + 0.2
+    )
 
 
 def test_a_painting_by_file(capsys, tmp_path):

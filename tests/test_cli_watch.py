@@ -12,7 +12,7 @@ from minimal_nst import Settings, cli, images, record, stylize
 from minimal_nst.cli import watch
 from minimal_nst.objective import by_kind
 
-from test_cli import CONTENT, QUICK, STYLE, check_refusal, out, run  # noqa: F401
+from test_cli import CONTENT, QUICK, STYLE, check_refusal, run
 
 LONGER = ["--size", "64", "--iterations", "6", "--margin", "0"]
 
@@ -39,7 +39,7 @@ def test_what_a_callback_is_told(content, style):
     assert sum(by_kind(painting.terms[3]).values()) == pytest.approx(painting.losses[3])
 
 
-def test_the_losses_are_shown_apart(capsys, out):  # noqa: F811
+def test_the_losses_are_shown_apart(capsys, out):
     _, _, stderr = run(capsys, "stylize", CONTENT, STYLE, "-o", out, *QUICK, "--tv-weight", "1")
     (line,) = stderr.splitlines()
     content, style, tv = line.partition("(")[2].partition(")")[0].split(", ")
@@ -167,10 +167,13 @@ def test_bad_places(capsys, tmp_path, message):
 
 
 def test_numbered_pictures_replace_no_input(capsys, tmp_path):
-    style = tmp_path / "o-00002.png"
-    images.save(images.load(STYLE, 64), style)
-    before = style.read_bytes()
-    args = ["stylize", CONTENT, style, "-o", tmp_path / "o.png", *QUICK, "--save-every", "1"]
-    code, _, stderr = run(capsys, *args)
-    assert (code, "o-00002.png is one of the inputs" in stderr) == (2, True)
-    assert style.read_bytes() == before
+    for name in ("o", "[o]"):
+        style = tmp_path / f"{name}-00002.png"
+        images.save(images.load(STYLE, 64), style)
+        before = style.read_bytes()
+        painting = tmp_path / f"{name}.png"
+        code, _, stderr = run(
+            capsys, "stylize", CONTENT, style, "-o", painting, *QUICK, "--save-every", "1"
+        )
+        assert (code, f"{name}-00002.png is one of the inputs" in stderr) == (2, True)
+        assert style.read_bytes() == before

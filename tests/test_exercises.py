@@ -168,7 +168,7 @@ WRONG = {  # function: (body, what is said)
         "hint: it is 3 times what it should be",
     ),
     "content_loss": (
-        "return weight * _sum((F - P) ** 2) / 2, 2 * weight * (F - P)",
+        "return weight * sum_of((F - P) ** 2) / 2, 2 * weight * (F - P)",
         "the second result: 495 of 495 numbers differ: at [0, 0] it is",
     ),
     "style_loss": ("return 0.0, F", "the first result: it is 0, "),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from minimal_nst import gradcheck, losses
+from minimal_nst import gradcheck, guided, losses
 from minimal_nst.backend import Backend
 from minimal_nst.checklist import LOSSES
 
@@ -17,9 +17,9 @@ def cases(rng):
     T = rng.uniform(0, 1, (M, 1))
     P.flags.writeable = A.flags.writeable = T.flags.writeable = False
     return {
-        "guided": (lambda F: losses.guided_style_loss(F, A, T), rng.standard_normal((M, N))),
+        "guided": (lambda F: guided.guided_style_loss(F, A, T), rng.standard_normal((M, N))),
         "means": (
-            lambda F: losses.mean_covariance_loss(F, A, A, T),
+            lambda F: guided.mean_covariance_loss(F, A, A, T),
             rng.standard_normal((M, N)),
         ),
         "content": (lambda F: losses.content_loss(F, P), rng.standard_normal((M, N))),
@@ -113,12 +113,12 @@ def test_same_on_every_device(backend: Backend, dtype, rng):
     def everything(put):
         G = losses.gram_matrix(put(P))
         T = put(np.abs(P[:, :1]))
-        C, B, _ = losses.mean_covariance(put(P), T)
+        C, B, _ = guided.mean_covariance(put(P), T)
         found = [
             losses.content_loss(put(F), put(P)),
             losses.style_loss(put(F), G),
-            losses.guided_style_loss(put(F), losses.guided_gram_matrix(put(P), T), T),
-            losses.mean_covariance_loss(put(F), C, B, T),
+            guided.guided_style_loss(put(F), guided.guided_gram_matrix(put(P), T), T),
+            guided.mean_covariance_loss(put(F), C, B, T),
         ]
         variations = (losses.total_variation, losses.absolute_variation, losses.keras_variation)
         return [*found, *(variation(put(x)) for variation in variations)]

@@ -12,11 +12,11 @@ import minimal_nst as nst
 import numpy as np
 import pytest
 from minimal_nst import images, pipeline
+from minimal_nst.architecture import canvas
 from minimal_nst.backend import CPU
 from minimal_nst.errors import FileError, RunError, UsageError
 from minimal_nst.optimize import minimize
 from minimal_nst.pipeline import NOISE, default_optimizer, initial_picture
-from minimal_nst.sizes import canvas
 from minimal_nst.vgg import deprocess, preprocess
 from PIL import Image
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from minimal_nst import __version__, cli, images, record
-from minimal_nst.errors import FileError
+from minimal_nst.errors import FileError, NSTWarning
 from PIL import Image
 
-from test_cli import CONTENT, QUICK, STYLE, out, run  # noqa: F401
+from test_cli import CONTENT, QUICK, STYLE, run
 
 SUFFIXES = ["png", "jpg", "webp", "tiff"]
 
@@ -126,7 +126,7 @@ def test_a_start_that_is_a_picture_has_to_be_given_again(capsys, tmp_path):
     assert run(capsys, "show", first)[0] == 0
 
 
-def test_an_unfinished_painting_has_a_record_too(capsys, monkeypatch, out):  # noqa: F811
+def test_an_unfinished_painting_has_a_record_too(capsys, monkeypatch, out):
     def fail_at_the_second(bar, progress):
         if progress.iteration == 2:
             raise MemoryError
@@ -142,8 +142,9 @@ def written(path, text):
     return path
 
 
+RESULT = '{"settings": {}, "content": {}, "styles": [], "versions": {}, "result": []}'
 HOSTILE = {
-    "has no record": ["", "{", "[]", "3", '{"settings": 3}', "[" * 10**5],
+    "has no record": ["", "{", "[]", "3", '{"settings": 3}', RESULT, "[" * 10**5],
     "which this program does not know": ["output", "weights", "device", "force", "no_such"],
     "it began from the picture": [("init", "/etc/passwd"), ("init", 3)],
     "size is 10000": [("size", 10**6)],
@@ -182,6 +183,21 @@ def test_a_preset_that_is_not_known(capsys, painting, tmp_path):
         picture = written(tmp_path / "bad.png", json.dumps({**good, "preset": preset}))
         code, _, stderr = run(capsys, "show", picture)
         assert (code, "bad.png: preset is" in stderr, stderr.count("\n")) == (2, True, 1)
+
+
+def test_a_record_that_is_too_long_for_a_jpeg_costs_no_painting(tmp_path):
+    image = np.zeros((20, 20, 3), "uint8")
+    for suffix in SUFFIXES:
+        path = tmp_path / f"o.{suffix}"
+        if suffix == "jpg":
+            with pytest.warns(NSTWarning, match="no room for a record of 70000 characters"):
+                images.save(image, path, None, "x" * 70_000)
+            assert images.description(path) == ""
+            images.save(image, path, None, "x" * images.JPEG_TEXT)
+            assert len(images.description(path)) == images.JPEG_TEXT
+        else:
+            images.save(image, path, None, "x" * 70_000)
+            assert len(images.description(path)) == 70_000
 
 
 def test_a_description_of_another_program(tmp_path):

@@ -18,6 +18,7 @@ from .. import __version__
 from ..errors import NSTError, NSTWarning
 from ..settings import Settings
 from . import demo, exercises, gradcheck, presets, show, stylize, weights
+from .options import flag
 from .output import NOTHING_PAINTED, PROGRAM, fail, say
 
 
@@ -91,9 +92,8 @@ def main(argv: Sequence[str] | None = None, after: Any = None) -> int:
 def _as_typed(message: str, filed: set[str]) -> str:
     """Call settings by their options: 'style_size' -> '--style-size'; but not those of a file."""
     names = [field.name for field in dataclasses.fields(Settings) if "_" in field.name]
-    names = [name for name in names if name not in filed] or ["(?!)"]
     pattern = rf"(?<![\w/.-])({'|'.join(names)})(?![\w/.-])"
-    return re.sub(pattern, lambda match: "--" + match[0].replace("_", "-"), message)
+    return re.sub(pattern, lambda m: m[0] if m[0] in filed else flag(m[0]), message)
 
 
 def _show(message: Warning | str, *_: Any, **__: Any) -> None:

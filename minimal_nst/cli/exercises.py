@@ -16,7 +16,7 @@ from .options import Output
 from .output import PROGRAM, say
 from .paint import paint
 
-PAINTING = Settings(size=192, iterations=60, conv="im2col", optimizer="own-lbfgs")
+PAINTING = Settings(size=192, iterations=60, margin=0, conv="im2col", optimizer="own-lbfgs")
 """What `paint` paints: with the textbook's layers and our own L-BFGS, so that all is used."""
 
 EPILOG = """\

@@ -75,6 +75,16 @@ class Output:
     )
     quiet: bool = option(False, "print nothing but errors", short="-q")
 
+    @property
+    def masks(self) -> dict[str, list[str | None]]:
+        """Those that are given, as `pipeline.stylize` takes them."""
+        masks: dict[str, list[str | None]] = {}
+        if self.content_masks:
+            masks["content_masks"] = list(self.content_masks)
+        if self.style_masks:
+            masks["style_masks"] = [None if path == ALL else path for path in self.style_masks]
+        return masks
+
 
 FIELDS = {
     field.name: field for field in (*dataclasses.fields(Output), *dataclasses.fields(Settings))
@@ -186,10 +196,11 @@ def kind(field: dataclasses.Field[Any]) -> type:
 def format_value(value: Any) -> str:
     """Write a field's value as its option takes it."""
     if isinstance(value, tuple) and isinstance(value[0], int | float):
-        return ",".join(f"{number:g}" for number in value)
+        return ",".join(map(format_value, value))
     if isinstance(value, tuple):
-        return ",".join(name if weight == 1 else f"{name}:{weight:g}" for name, weight in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        pairs = ((name, format_value(weight)) for name, weight in value)
+        return ",".join(name if weight == "1" else f"{name}:{weight}" for name, weight in pairs)
+    return str(value).removesuffix(".0")  # all digits that it has
 
 
 def refuse_idle(names: set[str], settings: Settings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 from ..errors import FileError, RunError
 from ..settings import Settings
 from .endings import Endings
-from .options import ALL, Output
+from .options import Output
 from .output import NOTHING_PAINTED, PROGRAM, count, fail, say, warn
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..pipeline import Painting, PaintingProgress
 
 
@@ -34,7 +37,8 @@ def paint(
     the signals' handler when all is done.
     """
     from .. import images, record
-    from ..pipeline import gather, stylize
+    from ..inputs import gather
+    from ..pipeline import stylize
     from ..sizes import settle
     from ..weights import find_weights
     from .progress import Bar
@@ -42,19 +46,11 @@ def paint(
 
     styles, shares = gather(styles, settings.style_blend_weights)
     inputs: list[Any] = [content, *styles, settings.init, find_weights(settings.weights)]
-    masks: dict[str, list[Any]] = {}
-    if output.content_masks:
-        masks["content_masks"] = list(output.content_masks)
-    if output.style_masks:
-        masks["style_masks"] = [None if path == ALL else path for path in output.style_masks]
+    masks: dict[str, Any] = output.masks
     inputs += [path for paths in masks.values() for path in paths]
     target = images.check_output(str(output.output), inputs)
     settings = replace(settle(settings, content), style_blend_weights=shares)
-    opacity = None
-    if not output.no_alpha:
-        opacity = images.opacity(content, *images.measure(content, settings.longer))
-    if opacity is not None and target.suffix.lower() in (".jpg", ".jpeg"):
-        warn(f"{target}: a JPEG is nowhere transparent, as {content} is; use .png or .webp")
+    opacity = None if output.no_alpha else opacity_of(content, settings.longer, target)
     made = record.of_inputs(content, styles, settings, output.preset, masks)
     for difference in record.differences(before, made) if before else ():
         warn(f"it may not come out the same: {difference}")
@@ -62,19 +58,6 @@ def paint(
     def save(painting: Painting, path: Path) -> None:
         text = "" if output.no_metadata else record.finished(made, painting)
         images.save(painting.image, path, opacity, text)
-
-    def keep(painting: Painting) -> None:
-        """Save it; if the place has become unusable meanwhile, to the temporary folder."""
-        try:
-            save(painting, target)
-        except FileError as error:
-            refuge = Path(tempfile.mkdtemp(prefix="minimal_nst-")) / f"painting{target.suffix}"
-            try:
-                save(painting, refuge)
-            except FileError as second:
-                refuge.parent.rmdir()
-                raise FileError(f"{error}; nor in the temporary folder: {second}") from error
-            raise FileError(f"{error}; the painting is kept in {refuge}") from error
 
     watch = Watch(output, target, inputs, save)
     start = time.monotonic()
@@ -92,7 +75,7 @@ def paint(
             best: Painting | None = getattr(error, "painting", None)
             watch.finish(best, settings.sizes)
             if best is not None and best.lowered:
-                keep(best)
+                save_somewhere(save, best, target)
                 say(f"{PROGRAM}: the best picture so far is kept in {target}", sys.stderr)
             raise
         watch.finish(painting, settings.sizes)
@@ -101,10 +84,36 @@ def paint(
                 return fail(NOTHING_PAINTED, endings.exit_code)
             because = painting.stopped_because
             raise RunError(f"no step lowered the loss ({because}); {target} is not written")
-        keep(painting)
+        save_somewhere(save, painting, target)
         if not output.quiet:
             say(f"{target}: {summary(painting, time.monotonic() - start)}", sys.stdout)
         return endings.exit_code if endings.asked() else 0
+
+
+def opacity_of(content: str, size: int, target: Path) -> np.ndarray | None:
+    """How opaque the content is where it is painted; a JPEG, which cannot be so, is told of."""
+    from .. import images
+
+    opacity = images.opacity(content, *images.measure(content, size))
+    if opacity is not None and target.suffix.lower() in (".jpg", ".jpeg"):
+        warn(f"{target}: a JPEG is nowhere transparent, as {content} is; use .png or .webp")
+    return opacity
+
+
+def save_somewhere(
+    save: Callable[[Painting, Path], None], painting: Painting, target: Path
+) -> None:
+    """Save the painting; if the place has become unusable meanwhile, to the temporary folder."""
+    try:
+        save(painting, target)
+    except FileError as error:
+        refuge = Path(tempfile.mkdtemp(prefix="minimal_nst-")) / f"painting{target.suffix}"
+        try:
+            save(painting, refuge)
+        except FileError as second:
+            refuge.parent.rmdir()
+            raise FileError(f"{error}; nor in the temporary folder: {second}") from error
+        raise FileError(f"{error}; the painting is kept in {refuge}") from error
 
 
 def summary(painting: Painting, seconds: float) -> str:

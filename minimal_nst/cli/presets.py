@@ -66,7 +66,7 @@ def explain(name: str, preset: Preset, settings: Settings) -> Iterator[str]:
     yield f"  s        {terms(s)}"
     yield f"  c        {terms(c)}"
     yield f"network: {settings.pooling} pooling"
-    noise = f", {settings.noise_ratio:.3%} noise" if settings.noise_ratio else ""
+    noise = f", {100 * settings.noise_ratio:.3g} % noise" if settings.noise_ratio else ""
     margin = f", a mirrored margin of {settings.margin} pixels" if settings.margin else ""
     yield f"start: {settings.init}{noise}{margin}"
     decays = f" that fall to {settings.decay:g} of themselves every {settings.decay_every}"

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         if what in record:
             files[what] = record[what] if isinstance(record[what], list) else [record[what]]
     say(f"# {json.dumps(args.painting, ensure_ascii=False)}", sys.stdout)
-    for what, value in record.get("result", {}).items():
+    for what, value in record["result"].items():
         say(f"# {what}: {json.dumps(value)}", sys.stdout)
     say(f"# versions: {json.dumps(record['versions'])}", sys.stdout)
     for what, entries in files.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -52,7 +53,7 @@ class Watch:
         if self.preview and self.preview.resolve() == target.resolve():
             raise UsageError(f"{target} is the painting and the preview; choose another name")
         if self.every:
-            for frame in target.parent.glob(f"{target.stem}-*{target.suffix}"):
+            for frame in target.parent.glob(f"{glob.escape(target.stem)}-*{target.suffix}"):
                 images.check_output(frame, inputs)
         self.last = -SECONDS_BETWEEN_PREVIEWS
 

@@ -30,18 +30,6 @@ SECONDS = [f"relu{block}_2" for block in range(1, 6)]
 ALONE = {"init": "noise"}
 
 FIGURES: dict[str, list[Row]] = {
-    # Gatys et al. (2015), Figure 1: from one layer what is where, from several how it is painted
-    "reconstructions": [
-        {tap: {**ALONE, "style_weight": 0, "content_layers": tap} for tap in SECONDS},
-        {
-            f"relu1_1 to {tap}" if k else tap: {
-                **ALONE,
-                "content_weight": 0,
-                "style_layers": ",".join(FIRSTS[: k + 1]),
-            }
-            for k, tap in enumerate(FIRSTS)
-        },
-    ],
     "weights": [
         {f"--style-weight {w:g}": {"style_weight": w} for w in (1, 30, 1e3, 3e4, 1e6)},
         {f"--tv-weight {w:g}": {"tv_weight": w} for w in (0, 0.1, 1, 10, 100)},

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .objective import Objective as Objective
     from .pipeline import Painting as Painting, stylize as stylize
     from .presets import PRESETS as PRESETS
+    from .reconstruction import reconstruct as reconstruct
     from .settings import Settings as Settings
     from .vgg import VGG19 as VGG19
     from .weights import load_weights as load_weights
@@ -28,6 +29,7 @@ _HOMES = {
     "Settings": "settings",
     "VGG19": "vgg",
     "load_weights": "weights",
+    "reconstruct": "reconstruction",
     "stylize": "pipeline",
 }
 

@@ -197,7 +197,7 @@ BAD_USAGE = {
     "argument --style-blend-weights: 'x' are no weights; write": ["--style-blend-weights", "x"],
     "'0,0' are no weights; each must be a finite number": ["--style-blend-weights", "0,0"],
     "--style-blend-weights are 2,1, for 1 style": ["--style-blend-weights", "2,1"],
-    "--style-blend-weights does nothing here: --style-weight is 0": [
+    "--style-blend-weights does nothing here: the weight of the style is 0": [
         *("--style-blend-weights", "1", "--style-weight", "0"),
     ],
     "--pooling: invalid choice: 'l2'": ["--pooling", "l2"],
@@ -227,7 +227,12 @@ BAD_USAGE = {
     "--content-form does nothing": ["--content-weight", "0", "--content-form", "paper"],
     "--style-layers does nothing": ["--style-weight", "0", "--style-layers", "relu1_1"],
     "--tv-form does nothing here: --tv-weight is 0": ["--tv-form", "keras"],
-    "--colors does nothing here: --style-weight is 0": ["--style-weight", "0", "--colors", "pca"],
+    "--colors does nothing here: the weight of the style is 0": [
+        "--style-weight",
+        "0",
+        "--colors",
+        "pca",
+    ],
     "--mask-reach does nothing here: there is no mask": ["--mask-reach", "all"],
     "there are 2 content masks, but 1 style pictures": ["--content-masks", CONTENT, CONTENT],
     "--style-statistic does nothing here": [

@@ -63,6 +63,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
         },
         {"numpy", "scipy"},
     ),
+    "reconstruction": ({"errors", "images", "optimize", "pipeline", "settings"}, set()),
     "record": ({*LEAVES, "__version__", "images", "pipeline", "settings", "weights"}, set()),
     "gradcheck.methods": (set(), {"numpy"}),
     "gradcheck.operation": ({"methods"}, {"numpy"}),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,8 +104,8 @@ IDLE: dict[str, tuple[Callable[[Settings], bool], str]] = {
     ),
     "size_pixels": (lambda s: bool(s.width or s.height), "--width or --height says how large"),
     "style_scale": (lambda s: s.style_size is not None, "--style-size says how large"),
-    "style_blend_weights": (lambda s: s.style_weight == 0, "--style-weight is 0"),
-    "style_statistic": (lambda s: s.style_weight == 0, "--style-weight is 0"),
+    "style_blend_weights": (lambda s: s.style_weight == 0, "the weight of the style is 0"),
+    "style_statistic": (lambda s: s.style_weight == 0, "the weight of the style is 0"),
     "learning_rate": (
         lambda s: s.optimizer != "adam",
         "L-BFGS finds its own steps (add --optimizer adam)",
@@ -124,14 +124,14 @@ IDLE: dict[str, tuple[Callable[[Settings], bool], str]] = {
     ),
     "noise_ratio": (lambda s: s.init == "noise", "--init noise starts from nothing but noise"),
     "threads": (lambda s: s.conv == "im2col", "it is for --conv winograd"),
-    "content_layers": (lambda s: s.content_weight == 0, "--content-weight is 0"),
-    "content_form": (lambda s: s.content_weight == 0, "--content-weight is 0"),
-    "style_layers": (lambda s: s.style_weight == 0, "--style-weight is 0"),
-    "style_form": (lambda s: s.style_weight == 0, "--style-weight is 0"),
+    "content_layers": (lambda s: s.content_weight == 0, "the weight of the content is 0"),
+    "content_form": (lambda s: s.content_weight == 0, "the weight of the content is 0"),
+    "style_layers": (lambda s: s.style_weight == 0, "the weight of the style is 0"),
+    "style_form": (lambda s: s.style_weight == 0, "the weight of the style is 0"),
     "tv_form": (lambda s: s.tv_weight == 0, "--tv-weight is 0"),
     "colors": (
         lambda s: s.style_weight == 0 and s.colors in ("cholesky", "pca"),
-        "--style-weight is 0",
+        "the weight of the style is 0",
     ),
 }
 """Option -> when it would be given in vain, and why."""
@@ -142,17 +142,20 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add an option for every field, under the heading of its group; none has argparse's default."""
+def add_options(parser: argparse.ArgumentParser, names: Collection[str] = FIELDS) -> None:
+    """Add options of these fields, under the headings of their groups; none has a default."""
     group: argparse._ActionsContainer = parser
     for field in FIELDS.values():
         if "group" in field.metadata:
             group = parser.add_argument_group(field.metadata["group"])
-        add_option(group, field)
+        if field.name in names:
+            add_option(group, field)
 
 
-def add_option(parser: argparse._ActionsContainer, field: dataclasses.Field[Any]) -> None:
-    """Add the option of one field."""
+def add_option(
+    parser: argparse._ActionsContainer, field: dataclasses.Field[Any], with_default: bool = True
+) -> None:
+    """Add the option of one field; its help has the default, if that holds."""
     limits = field.metadata
     names = [*([limits["short"]] if "short" in limits else []), flag(field.name)]
     common: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS}
@@ -165,7 +168,8 @@ def add_option(parser: argparse._ActionsContainer, field: dataclasses.Field[Any]
     if field.type == "bool":
         parser.add_argument(*names, action="store_true", help=text, **common)
         return
-    default = "" if field.default is None else f" [{format_value(field.default)}]"
+    shown = with_default and field.default is not None
+    default = f" [{format_value(field.default)}]" if shown else ""
     if "choices" in limits:
         common["choices"] = limits["choices"]
     else:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -75,13 +76,28 @@ FIGURES: dict[str, list[Row]] = {
             f"adam, --beta1 {beta1:g}": {"optimizer": "adam", "beta1": beta1}
             for beta1 in (0, 0.5, 0.9, 0.99, 0.999)
         },
+        {
+            **{
+                f"normal, --noise-level {level}": {
+                    "noise": "normal",
+                    "noise_level": level,
+                    "noise_ratio": 0.3,
+                    "iterations": 30,
+                }
+                for level in (5, 50, 200)
+            },
+            **{
+                f"--resampling {name}": {"resampling": name, "iterations": 30, "crop": (24, 32)}
+                for name in ("nearest", "lanczos")
+            },
+        },
     ],
     "borders": [
         {
             f"--margin {margin}{', its corner' * corner}": {
                 "style": BRIDGE,
                 "margin": margin,
-                "corner": corner,
+                "crop": (0, -48) if corner else None,
             }
             for corner in (False, True)
             for margin in (0, 8)
@@ -115,6 +131,11 @@ FIGURES: dict[str, list[Row]] = {
 }
 
 
+def cropped(image: np.ndarray, top: int, left: int) -> np.ndarray:
+    """A detail of 32 rows and 48 columns; from the right, if left is negative."""
+    return image[top : top + 32, left % image.shape[1] :][:, :48]
+
+
 def paint(rows: list[Row], size: int, iterations: int) -> plt.Figure:
     """A sheet with a picture for each entry."""
     figure, axes = plt.subplots(len(rows), 5, squeeze=False, figsize=(12, 1.9 * len(rows)))
@@ -124,12 +145,12 @@ def paint(rows: list[Row], size: int, iterations: int) -> plt.Figure:
         for axis, (title, changes) in zip(place, row.items(), strict=False):
             given = {"preset": "default", "size": size, "iterations": iterations, **changes}
             content, style = given.pop("content", CASTLE), given.pop("style", STARRY_NIGHT)
-            corner = given.pop("corner", False)
+            crop = given.pop("crop", None)
             masks = {name: given.pop(name) for name in list(given) if name.endswith("_masks")}
             settings = nst.Settings.preset(given.pop("preset"), **given)
             painting = nst.stylize(content, style, settings, **masks)
             print(f"{title}: loss {painting.loss:.4g}", flush=True)
-            axis.imshow(painting.image[:32, -48:] if corner else painting.image)
+            axis.imshow(cropped(painting.image, *crop) if crop else painting.image)
             axis.set_title(title, fontsize=10)
     figure.tight_layout(pad=0.4)
     return figure

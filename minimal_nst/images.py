@@ -21,7 +21,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, Unidentifie
 
 from .checks import as_picture
 from .errors import FileError, NSTWarning, UsageError
-from .settings import SMALLEST
+from .settings import FILTERS, SMALLEST
 
 Picture: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray"
 
@@ -59,7 +59,9 @@ WRITABLE: dict[str, tuple[str, dict[str, Any]]] = {
 """Suffix -> Pillow's format and its options."""
 
 
-def load(picture: Picture, size: int | None = None, option: str = "size") -> np.ndarray:
+def load(
+    picture: Picture, size: int | None = None, option: str = "size", resampling: str = "lanczos"
+) -> np.ndarray:
     """Return a picture as an array.
 
     EXIF orientation and colour profile are applied, transparency is composited on white, 16-bit
@@ -70,9 +72,11 @@ def load(picture: Picture, size: int | None = None, option: str = "size") -> np.
     picture : path, PIL image or array
         A PNG, JPEG, WebP, TIFF, BMP, GIF or AVIF file, or with `pillow-heif` a HEIC; or an (H, W), (H, W, 3) or (H, W, 4) array in 0..255.
     size : int, optional
-        Longer side in pixels to scale to, up or down, keeping the aspect (Lanczos).
+        Longer side in pixels to scale to, up or down, keeping the aspect.
     option : str
         What messages call the size.
+    resampling : str
+        One of `settings.FILTERS`.
 
     Returns
     -------
@@ -84,12 +88,15 @@ def load(picture: Picture, size: int | None = None, option: str = "size") -> np.
     FileError
         If the file cannot be read as a picture.
     UsageError
-        If a side is (or would become) shorter than 16 pixels, or an array is not a picture.
+        If a side is (or would become) shorter than 16 pixels, an array is not a picture, or there
+        is no such filter.
     """
+    if resampling not in FILTERS:
+        raise UsageError(f"there is no filter {resampling!r}; there are {', '.join(FILTERS)}")
     name, image = _open(picture)
     height, width = _fitted(name, image.size, size, option)
     if (width, height) != image.size:
-        image = image.resize((width, height), Image.Resampling.LANCZOS)
+        image = image.resize((width, height), Image.Resampling[resampling.upper()])
     return np.array(image)
 
 

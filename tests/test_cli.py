@@ -147,7 +147,7 @@ def test_every_setting_is_an_option_with_its_own_value(monkeypatch, out):
         (out.parent / name).touch()
     monkeypatch.chdir(out.parent)
     given = {
-        "size": 77, "margin": 5, "size_pixels": 5000, "width": 99, "height": 88, "style_size": 55,
+        "size": 77, "margin": 5, "resampling": "box", "size_pixels": 5000, "width": 99, "height": 88, "style_size": 55,
         "style_scale": 1.5, "style_blend_weights": (2.0, 1.0),
         "iterations": 3, "optimizer": "adam", "learning_rate": 0.5,
         "beta1": 0.8, "beta2": 0.95, "epsilon": 0.25, "decay": 0.75, "decay_every": 7,
@@ -156,7 +156,7 @@ def test_every_setting_is_an_option_with_its_own_value(monkeypatch, out):
         "mask_reach": "inside",
         "content_layers": (("relu3_1", 0.5),), "style_layers": (("pool1", 1.0), ("conv2_1", 2.0)),
         "content_form": "paper", "style_form": "paper", "pooling": "avg", "init": "start.png",
-        "noise_ratio": 0.5, "seed": 11, "weights": "w.h5", "conv": "winograd", "dtype": "float64",
+        "noise_ratio": 0.5, "noise": "normal", "noise_level": 9.0, "seed": 11, "weights": "w.h5", "conv": "winograd", "dtype": "float64",
         "device": "cpu", "threads": 3, "force": True, "spectrum": 1.5,
         "tolerance": 0.01, "max_seconds": 99.0, "scales": (20, 40, 77),
     }  # fmt: skip
@@ -221,6 +221,7 @@ BAD_USAGE = {
     "--decay-every does nothing here: adam's step": ["--optimizer", "adam", "--decay-every", "9"],
     "argument --beta2: '1' cannot be used; it must be": ["--beta2", "1"],
     "--seed does nothing here: the start has no noise": ["--seed", "3"],
+    "--noise-level does nothing here: the start has no noise": ["--noise-level", "3"],
     "--noise-ratio does nothing here: --init": ["--noise-ratio", "0.5", "--init", "noise"],
     "--threads does nothing here": ["--threads", "2", "--conv", "im2col"],
     "--content-layers does nothing": ["--content-weight", "0", "--content-layers", "relu1_1"],

@@ -65,7 +65,9 @@ def test_figures_exist_with_their_command():
     figures = [
         hit
         for text in PAGES.values()
-        for hit in re.findall(r"\{figure\} (\S+)\n:alt: \S.*\n\n.*Made by `python (?:-m )?(\S+).*`", text)
+        for hit in re.findall(
+            r"\{figure\} (\S+)\n:alt: \S.*\n\n.*Made by `python (?:-m )?(\S+).*`", text
+        )
     ]
     assert len(figures) == sum(text.count("{figure}") for text in PAGES.values()) >= 4
     for picture, program in figures:

@@ -15,6 +15,7 @@ import pillow_heif
 import pytest
 from minimal_nst import images
 from minimal_nst.errors import FileError, NSTError, UsageError
+from minimal_nst.settings import FILTERS
 from PIL import Image, ImageCms
 
 import fuzz
@@ -161,6 +162,24 @@ def test_size_is_the_longer_side_and_the_aspect_is_kept(picture):
     assert images.load(picture.transpose(1, 0, 2), 48).shape == (48, 40, 3)
     assert (images.load(picture, 24) == picture).all()
     assert np.abs(images.load(picture, 96).mean((0, 1)) - picture.mean((0, 1))).max() < 1
+
+
+def test_filters():
+    """Shrinking, all but `nearest` average; growing, only the two longest go beyond what was."""
+    stripes, step = np.full((2, 32, 32, 3), 100, "uint8")
+    stripes[:, ::2] = 150
+    step[:, 16:] = 150
+    beyond = {}
+    for name in FILTERS:
+        shrunk, grown = (images.load(stripes, 16, resampling=name), images.load(step, 96, "", name))
+        assert np.ptp(shrunk[:, 4:-4]) == 0
+        assert (shrunk[8, 8, 0] == 125) == (name != "nearest")
+        beyond[name] = 100 - int(grown.min())
+        assert set(np.unique(grown)) == {100, 150} or name not in ("nearest", "box")
+    assert [beyond[name] for name in ("nearest", "box", "bilinear")] == [0, 0, 0]
+    assert 0 < beyond["bicubic"] < beyond["lanczos"]
+    with pytest.raises(UsageError, match="no filter 'cubic'; there are nearest, box, bilinear"):
+        images.load(step, resampling="cubic")
 
 
 def test_paths_images_and_arrays_are_the_same(picture, tmp_path):

@@ -16,7 +16,7 @@ from minimal_nst.architecture import canvas
 from minimal_nst.backend import CPU
 from minimal_nst.errors import FileError, RunError, UsageError
 from minimal_nst.optimize import minimize
-from minimal_nst.pipeline import NOISE, default_optimizer, initial_picture
+from minimal_nst.pipeline import default_optimizer, initial_picture
 from minimal_nst.vgg import deprocess, preprocess
 from PIL import Image
 
@@ -120,6 +120,19 @@ def test_the_margin_takes_the_dark_lines_away():
     assert abs(steps[1]) < 0.3 * abs(steps[0])
 
 
+def test_both_pictures_are_scaled_by_the_filter():
+    files = EXAMPLES / "content" / "petra.webp", EXAMPLES / "style" / "vangogh_cafe_terrace.webp"
+    settings = nst.Settings(size=48, style_size=64, iterations=1, resampling="nearest")
+    first = nst.stylize(*files, settings).losses[0]
+    scaled = [images.load(file, n, "", "nearest") for file, n in zip(files, (48, 64), strict=True)]
+    assert first == nst.stylize(*scaled, settings).losses[0]
+    for k in (0, 1):
+        other = (
+            [scaled[0], images.load(files[1], 64)] if k else [images.load(files[0], 48), scaled[1]]
+        )
+        assert first != nst.stylize(*other, settings).losses[0]
+
+
 def test_same_seed_same_picture(content, style):
     noisy = dataclasses.replace(SMALL, iterations=3, noise_ratio=0.5)
     first, second = nst.stylize(content, style, noisy), nst.stylize(content, style, noisy)
@@ -135,7 +148,10 @@ def test_starts(content, tmp_path):
     noise = initial_picture(content, nst.Settings(init="noise"))
     assert (initial_picture(content, nst.Settings()) == x).all()
     assert noise.shape == x.shape
-    assert -NOISE <= noise.min() < -0.9 * NOISE < 0.9 * NOISE < noise.max() <= NOISE
+    assert -20 <= noise.min() < -19.9 < 19.9 < noise.max() <= 20
+    normal = initial_picture(content, nst.Settings(init="noise", noise="normal", noise_level=3))
+    assert abs(normal).max() > 9
+    assert normal.std() == pytest.approx(3, rel=0.02)
     mixed = initial_picture(content, nst.Settings(noise_ratio=0.25))
     np.testing.assert_allclose(mixed, 0.25 * noise + 0.75 * x)
     Image.new("RGB", (99, 33), (255, 0, 9)).save(tmp_path / "start.png")

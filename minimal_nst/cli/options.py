@@ -118,10 +118,13 @@ IDLE: dict[str, tuple[Callable[[Settings], bool], str]] = {
         lambda s: s.optimizer != "adam" or s.decay == 1,
         "adam's step does not decay (add --optimizer adam --decay 0.8)",
     ),
-    "seed": (
-        lambda s: s.init != "noise" and s.noise_ratio == 0,
-        "the start has no noise (add --init noise, or --noise-ratio 0.2)",
-    ),
+    **{
+        name: (
+            lambda s: s.init != "noise" and s.noise_ratio == 0,
+            "the start has no noise (add --init noise, or --noise-ratio 0.2)",
+        )
+        for name in ("seed", "noise", "noise_level")
+    },
     "noise_ratio": (lambda s: s.init == "noise", "--init noise starts from nothing but noise"),
     "threads": (lambda s: s.conv == "im2col", "it is for --conv winograd"),
     "content_layers": (lambda s: s.content_weight == 0, "the weight of the content is 0"),

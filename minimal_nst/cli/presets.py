@@ -67,7 +67,10 @@ def explain(name: str, preset: Preset, settings: Settings) -> Iterator[str]:
     yield f"  c        {terms(c)}"
     yield f"network: {settings.pooling} pooling"
     noise = f", {100 * settings.noise_ratio:.3g} % noise" if settings.noise_ratio else ""
+    if noise or settings.init == "noise":
+        noise += f" ({settings.noise}, {settings.noise_level:g} grey levels)"
     margin = f", a mirrored margin of {settings.margin} pixels" if settings.margin else ""
+    yield f"pictures: scaled by the {settings.resampling} filter"
     yield f"start: {settings.init}{noise}{margin}"
     decays = f" that fall to {settings.decay:g} of themselves every {settings.decay_every}"
     decays = decays if settings.decay < 1 else ""

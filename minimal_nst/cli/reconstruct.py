@@ -107,7 +107,7 @@ def figure1(picture: str, settings: Settings, output: Output, after: Any) -> int
 
     target = images.check_output(str(output.output), [picture, find_weights(settings.weights)])
     settings = settle(settings, picture)
-    sheet = Sheet(images.load(picture, settings.longer))
+    sheet = Sheet(images.load(picture, settings.longer, resampling=settings.resampling))
     runs = list(figure_1(settings))
     start, painted, done, left = time.monotonic(), 0, 0, len(runs)
 

@@ -60,9 +60,22 @@ def firsts(*weights: float) -> LayerWeights:
 PIXELS: dict[str, Any] = {"margin": 0, "spectrum": 0.0}
 """The picture itself is moved, nothing around it, and all its pixels alike."""
 
+OF_THREE = tuple(N**2 / (9 * 16**k) / 5 for k, (N, *_) in enumerate(CHANNELS))
+"""Keras' examples divide a Gram matrix of N channels as if there were 3, and as if each layer were as
+large as the picture; a pooling quarters the places, so 1/(4 9 M1^2) is this times 1/(4 N^2 M^2), where
+the sides are multiples of 16."""
+
+WASSERSTEIN = (3.25e-3, 1.76e-4, 2.06e-4, 1.19e-5, 1.36e-3)
+"""How large a layer's Wasserstein distance of means and covariances is, where ours of squares is 1: the
+median over the example pictures' pairs, by benchmarks/wasserstein.py."""
+
 TORCHVISION = "its weights are torchvision's, trained on other numbers than 0 to 255"
 MATCONVNET = "its weights are MatConvNet's copy of Oxford's"
 POINTS = "its filter, shrinking, looks at a few pixels and not at all of them"
+STRETCHED = "its style picture is stretched to the content's shape, whose rows are 400"
+CHANNELS_OF_THREE = (
+    "it takes every layer to have 3 channels, and the picture's size (followed here)"
+)
 NO_SEARCH = "its L-BFGS takes steps of length 1 without a line search"
 
 PRESETS: dict[str, Preset] = {
@@ -73,7 +86,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "gatys": Preset(
         summary="Leon Gatys' own PyTorch notebook: content picture as start, L-BFGS",
-        source="github.com/leongatys/PytorchNeuralStyleTransfer be6c8e2, NeuralStyleTransfer.ipynb",
+        source="github.com/leongatys/PytorchNeuralStyleTransfer be6c8e2, NeuralStyleTransfer.ipynb, cells 2-8",
         settings={**PIXELS, "resampling": "bilinear"},
         deviations=("its size is that of the shorter side", NO_SEARCH),
     ),
@@ -150,7 +163,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "gordic": Preset(
         summary="pytorch-neural-style-transfer: sums over Gram matrices, so deep layers count more",
-        source="github.com/gordicaleksa/pytorch-neural-style-transfer a244dc6, neural_style_transfer.py",
+        source="github.com/gordicaleksa/pytorch-neural-style-transfer a244dc6, neural_style_transfer.py 12-25, 143-154",
         settings={
             **PIXELS,
             "resampling": "bicubic",
@@ -253,7 +266,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "cysmith": Preset(
         summary="the neural-style-tf lineage: conv5_2, plain sum of squares, L-BFGS",
-        source="github.com/cysmith/neural-style-tf a2c374f, neural_style.py",
+        source="github.com/cysmith/neural-style-tf a2c374f, neural_style.py 14-212, 347-367, 417",
         settings={
             **PIXELS,
             "resampling": "box",
@@ -311,5 +324,72 @@ PRESETS: dict[str, Preset] = {
             "iterations": 500,
         },
         deviations=(TORCHVISION,),
+    ),
+    "keras": Preset(
+        summary="Keras' example of today: the losses of `tv`, a millionth of them",
+        source="github.com/keras-team/keras-io 0896b2e, examples/generative/neural_style_transfer.py 53-159",
+        settings={
+            **PIXELS,
+            "resampling": "nearest",
+            "content_layers": (("relu5_2", 1.0),),
+            "content_form": "paper",
+            "content_weight": 5e-8,  # of half the sum of squares; 2.5e-8 of the whole
+            "style_form": "paper",
+            "style_layers": firsts(*OF_THREE),
+            "style_weight": 1e-6,
+            "tv_weight": 1e-6,
+            "tv_form": "keras",
+        },
+        deviations=(STRETCHED, "it takes 4000 steps of gradient descent, here 500 of L-BFGS"),
+        defect=CHANNELS_OF_THREE,
+    ),
+    "tv": Preset(
+        summary="Keras' first example: three weights, content in block 5, its own total variation",
+        source="github.com/keras-team/keras, examples/neural_style_transfer.py since pull request 6877",
+        settings={
+            **PIXELS,
+            "resampling": "nearest",
+            "content_layers": (("relu5_2", 1.0),),
+            "content_form": "paper",
+            "content_weight": 0.05,  # of half the sum of squares; 0.025 of the whole
+            "style_form": "paper",
+            "style_layers": firsts(*OF_THREE),
+            "style_weight": 1.0,
+            "tv_weight": 1.0,
+            "tv_form": "keras",
+            "iterations": 200,
+        },
+        deviations=(STRETCHED,),
+        defect=f"{CHANNELS_OF_THREE}; and its L-BFGS forgets all every 20 evaluations, which ours does not",
+    ),
+    "crowsonkb": Preset(
+        summary="style-transfer-pytorch: means and covariances, shallow layers weigh more, several scales",
+        source="github.com/crowsonkb/style-transfer-pytorch e7e2c71, style_transfer.py 149-195, 316-363",
+        settings={
+            "spectrum": 0.0,
+            "resampling": "bicubic",
+            "scales": "auto",
+            "content_weight": 0.015,
+            "style_statistic": "mean-covariance",
+            "style_form": "paper",
+            "style_layers": firsts(
+                *(w / 341 * k for w, k in zip((256, 64, 16, 4, 1), WASSERSTEIN, strict=True))
+            ),
+            "style_weight": 1.0,
+            # of pictures that go from 0 to 1, by a network that takes them divided by 0.226
+            "tv_weight": 2 * 0.226**2,
+            "tv_form": "mean-squared",
+            "optimizer": "adam",
+            "learning_rate": 5.1,  # 0.02 where pictures go from 0 to 1
+            "beta2": 0.99,
+        },
+        deviations=(
+            "its style loss is a Wasserstein distance, here of squares, as large at the start",
+            "its sizes grow from 128 by the square root of 2, and Adam's memory with them",
+            "it cuts off after each step, and shows the mean of the last steps",
+            "it repeats the border's pixels, here is a margin",
+            "its total variation looks at diagonals too",
+            TORCHVISION,
+        ),
     ),
 }

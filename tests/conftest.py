@@ -85,6 +85,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(skip)
 
 
+def fitting(preset, *pictures):
+    """The pictures that a preset is compared on.
+
+    Keras' examples take a layer's places to be a power of 4 fewer than the picture's, which sides
+    that are multiples of 16 have.
+    """
+    if preset not in ("keras", "tv"):
+        return pictures
+    height, width = (side // 16 * 16 for side in pictures[0].shape[:2])
+    return [picture[:height, :width] for picture in pictures]
+
+
 def transcribed(preset, **changes):
     """Settings of a preset as its reference computes it.
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as nnf
 
-from conftest import projections
+from conftest import fitting, projections
 
 GOLDEN = Path(__file__).parent / "golden.json"
 PICTURES = Path(__file__).parent / "golden.npz"
@@ -229,6 +229,69 @@ def d2l(x, content, style, image):
     return 1 * content_l + 1e4 * style_l + 10 * 0.5 * (down + right)
 
 
+def keras_parts(x, content, style, image):
+    """The examples' style_loss, content_loss and total_variation_loss; img_nrows, img_ncols."""
+    img_nrows, img_ncols, _ = image.shape
+
+    def gram_matrix(F):
+        features = F.reshape(F.shape[0], -1)
+        return features @ features.T
+
+    def style_loss(style, combination):
+        S, C = gram_matrix(style), gram_matrix(combination)
+        channels = 3
+        size = img_nrows * img_ncols
+        return (S - C).square().sum() / (4.0 * channels**2 * size**2)
+
+    style_losses = [style_loss(style[f"relu{b}_1"], x[f"relu{b}_1"]) for b in range(1, 6)]
+    content_loss = (x["relu5_2"] - content["relu5_2"]).square().sum()
+    a = (image[: img_nrows - 1, : img_ncols - 1] - image[1:, : img_ncols - 1]).square()
+    b = (image[: img_nrows - 1, : img_ncols - 1] - image[: img_nrows - 1, 1:]).square()
+    return style_losses, content_loss, (a + b).pow(1.25).sum()
+
+
+def keras(*features_and_image):
+    """keras-io's compute_loss: the three weights are 1e-6, 1e-6 and 2.5e-8."""
+    style_losses, content_loss, variation = keras_parts(*features_and_image)
+    loss = 2.5e-8 * content_loss
+    for sl in style_losses:
+        loss = loss + (1e-6 / len(style_losses)) * sl
+    return loss + 1e-6 * variation
+
+
+def tv(*features_and_image):
+    """Keras' first example: content 0.025, style 1, total variation 1."""
+    style_losses, content_loss, variation = keras_parts(*features_and_image)
+    loss = 0.025 * content_loss
+    for sl in style_losses:
+        loss = loss + (1.0 / len(style_losses)) * sl
+    return loss + 1.0 * variation
+
+
+def crowsonkb(x, content, style, image):
+    """style_transfer.py's StyleTransfer.stylize and TVLoss; squares for its Wasserstein distance."""
+
+    def get_target(F):
+        F = F.flatten(1)
+        mean = F.mean(1)
+        return mean, F @ F.T / F.shape[1] - torch.outer(mean, mean)
+
+    loss = 0.015 * nnf.mse_loss(x["relu4_2"], content["relu4_2"])
+    style_weights = [256, 64, 16, 4, 1]
+    as_large = [3.25e-3, 1.76e-4, 2.06e-4, 1.19e-5, 1.36e-3]  # as a distance, per square
+    for layer, weight in enumerate(style_weights):
+        (mean, cov), (target_mean, target_cov) = (
+            get_target(f[f"relu{layer + 1}_1"]) for f in (x, style)
+        )
+        squares = (cov - target_cov).square().mean()
+        squares = squares + (mean.outer(mean) - target_mean.outer(target_mean)).square().mean()
+        loss = loss + weight / sum(style_weights) * as_large[layer] * squares / 4
+    image = image / 255  # as it has it; and the network's features are of numbers / 0.226
+    down, right = image[1:] - image[:-1], image[:, 1:] - image[:, :-1]
+    tv = 2 * (down.square().mean() + right.square().mean())
+    return loss + (255 * 0.226) ** 2 * tv
+
+
 PRESETS = {
     "gatys": (gatys, "max"),
     "gatys2016": (gatys2016, "avg"),
@@ -244,6 +307,9 @@ PRESETS = {
     "cysmith": (cysmith, "avg"),
     "pytorch-tutorial": (pytorch_tutorial, "max"),
     "d2l": (d2l, "max"),
+    "keras": (keras, "max"),
+    "tv": (tv, "max"),
+    "crowsonkb": (crowsonkb, "max"),
 }
 
 
@@ -278,7 +344,7 @@ def record() -> None:
             for tap, F in features.items()
         }
     for preset in PRESETS:
-        loss, dx = objective(preset, weights, content, style, image)
+        loss, dx = objective(preset, weights, *fitting(preset, content, style, image))
         golden["presets"][preset] = [loss, float(np.linalg.norm(dx)), *projections(dx)]
     GOLDEN.write_text(json.dumps(golden, indent=1) + "\n")
 

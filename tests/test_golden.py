@@ -14,7 +14,7 @@ import pytest
 from minimal_nst import PRESETS, VGG19, Objective, Settings
 from minimal_nst.architecture import LAYERS
 
-from conftest import projections, transcribed
+from conftest import fitting, projections, transcribed
 
 HERE = Path(__file__).parent
 GOLDEN = json.loads((HERE / "golden.json").read_text())
@@ -48,7 +48,7 @@ def test_every_preset_has_golden_values():
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 1e-3)])
 @pytest.mark.parametrize("preset", GOLDEN["presets"])
 def test_objective_of_every_preset(weights, pictures, preset, dtype, tolerance):
-    content, style, image = pictures
+    content, style, image = fitting(preset, *pictures)
     settings = transcribed(preset, dtype=dtype)
     vgg = VGG19(weights, settings.pooling, dtype=dtype)
     loss, dx = Objective(vgg, content, [style], settings)(image)

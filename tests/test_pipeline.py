@@ -42,6 +42,9 @@ FALLS_BELOW = {
     "cysmith": 0.15,
     "pytorch-tutorial": 0.05,
     "d2l": 0.2,
+    "keras": 0.1,
+    "tv": 0.1,
+    "crowsonkb": 0.6,
 }
 """Loss after 12 iterations over the loss at the start, at most."""
 

@@ -16,7 +16,10 @@ def test_shapes_are_those_of_the_network(weights, rng):
         assert shape_of(tap, 37, 50) == F.shape, tap
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+GRAM = [name for name in PRESETS if Settings.preset(name).style_statistic == "gram"]
+
+
+@pytest.mark.parametrize("preset", GRAM)
 def test_the_loss_on_the_common_scale(weights, preset, rng):
     """The loss is sum s E + c MSE, with E and the mean of squares written down anew."""
     settings = Settings.preset(preset, tv_weight=0.0, dtype="float64")
@@ -60,6 +63,12 @@ def test_the_common_scale_of_known_programs():
     s, c = common_form(Settings.preset("log0"), 300, 400)
     assert list(s.values()) == [50, 100, 150, 300, 400]
     assert list(c.values()) == [1.25]
+    s, c = common_form(Settings.preset("keras"), 320, 400)
+    np.testing.assert_allclose(
+        list(s.values()), [9.1e-5, 2.3e-5, 5.7e-6, 1.4e-6, 8.9e-8], rtol=0.02
+    )
+    assert c["relu5_2"] == pytest.approx(2.5e-8 * 512 * 20 * 25)
+    assert [name for name in PRESETS if name != "crowsonkb"] == GRAM
 
 
 def test_list(capsys):
@@ -78,6 +87,7 @@ def test_explain(capsys, name):
         assert text in out
     assert ("adam" in out) == (settings.optimizer == "adam")
     assert ("  tv " in out) == (settings.tv_weight > 0)
+    assert ("covariances in the place of G" in out) == (name == "crowsonkb")
     for tap in (*settings.style_taps, *settings.content_taps):
         assert tap in out
 

@@ -7,7 +7,7 @@ import pytest
 from minimal_nst import VGG19, Objective, Settings, images
 from minimal_nst.architecture import LAYERS
 
-from conftest import EXAMPLES, transcribed
+from conftest import EXAMPLES, fitting, transcribed
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed; test_golden has its values")
 import reference
@@ -63,7 +63,7 @@ def test_objective_in_single_precision(weights, pictures, preset):
 
 
 def compare(weights, pictures, preset, dtype, tolerance):
-    content, style, image = pictures
+    content, style, image = fitting(preset, *pictures)
     settings = transcribed(preset, dtype=dtype)
     vgg = VGG19(weights, settings.pooling, dtype=dtype)
     loss, dx = Objective(vgg, content, [style], settings)(image)

@@ -59,6 +59,8 @@ def explain(name: str, preset: Preset, settings: Settings) -> Iterator[str]:
     yield "loss, with features F, P (M places, N channels) and Gram matrices G, A:"
     yield f"  content  {terms(settings.content_taps)}  times {CONTENT_FORMS[settings.content_form]}"
     yield f"  style    {terms(settings.style_taps)}  times {STYLE_FORMS[settings.style_form]}"
+    if settings.style_statistic != "gram":
+        yield "           with covariances in the place of G/M; and the same of the means' products"
     if settings.tv_weight:
         yield f"  tv       {settings.tv_weight:.4g}  times {TV_FORMS[settings.tv_form]}"
     s, c = common_form(settings, 512, 512)
@@ -80,7 +82,8 @@ def explain(name: str, preset: Preset, settings: Settings) -> Iterator[str]:
     )
     method = adam if settings.optimizer == "adam" else "L-BFGS"
     moved = f"waves, spectrum {settings.spectrum:g}" if settings.spectrum else "pixels"
-    yield f"optimiser: {method}, {settings.iterations} iterations, moving {moved}"
+    scales = f" at each scale ({settings.scales})" if settings.scales else ""
+    yield f"optimiser: {method}, {settings.iterations} iterations{scales}, moving {moved}"
     for deviation in preset.deviations:
         yield f"not followed: {deviation}"
     if preset.defect:

@@ -34,6 +34,16 @@ FIGURES: dict[str, list[Row]] = {
     "weights": [
         {f"--style-weight {w:g}": {"style_weight": w} for w in (1, 30, 1e3, 3e4, 1e6)},
         {f"--tv-weight {w:g}": {"tv_weight": w} for w in (0, 0.1, 1, 10, 100)},
+        {
+            f"{form}, weight {weight:g}": {"tv_form": form, "tv_weight": weight}
+            for form, weight in (
+                ("squared", 3),
+                ("mean-squared", 2e5),
+                ("absolute", 100),
+                ("mean-absolute", 5e6),
+                ("keras", 0.2),
+            )
+        },
         {f"--noise-ratio {r:g}": {"noise_ratio": r} for r in (0, 0.25, 0.5, 0.75, 1)},
     ],
     "choices": [

@@ -92,6 +92,16 @@ def test_command(capsys, out):
     assert again.read_bytes() != out.read_bytes()
 
 
+def test_a_texture_is_opaque(capsys, out, tmp_path):
+    """Where a picture is transparent is where something is, of which a texture knows nothing."""
+    picture = tmp_path / "half.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 48, 4), "uint8")).save(picture)
+    for layers, mode in (("--content-layers", "RGBA"), ("--style-layers", "RGB")):
+        assert run(capsys, "reconstruct", picture, "-o", out, *QUICK, layers, "relu1_1")[0] == 0
+        with Image.open(out) as image:
+            assert image.mode == mode
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -156,7 +166,8 @@ FIGURE = ["reconstruct", PICTURE, "--figure1", "--size", "48", "--iterations", "
 
 def greys(path):
     """The ten's numbers, by where they are on the sheet; 0 where nothing is yet."""
-    sheet, size = np.array(Image.open(path)), 32 + 2 * 10
+    with Image.open(path) as image:
+        sheet, size = np.array(image), 32 + 2 * 10
     found = [[sheet[r * size + 16, (1 + c) * (48 + GAP) + 24, 0] for c in range(5)] for r in (0, 1)]
     return [[0 if value == 255 else value // 10 for value in row] for row in found]
 

@@ -87,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.figure1:
         settings = by_one_loss(Settings(**{"init": "noise", **given}), **layers)
         refuse_idle(set(given), settings)
+        if settings.style_taps:  # a texture, in which everything may be anywhere
+            output = replace(output, no_alpha=True)
         return paint(args.picture, [args.picture], settings, output, after=args.after)
     if taken := sorted(OF_ONE & fields):
         raise UsageError(f"--{taken[0].replace('_', '-')} does nothing here: --figure1 is a sheet")

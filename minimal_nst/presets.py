@@ -73,9 +73,7 @@ TORCHVISION = "its weights are torchvision's, trained on other numbers than 0 to
 MATCONVNET = "its weights are MatConvNet's copy of Oxford's"
 POINTS = "its filter, shrinking, looks at a few pixels and not at all of them"
 STRETCHED = "its style picture is stretched to the content's shape, whose rows are 400"
-CHANNELS_OF_THREE = (
-    "it takes every layer to have 3 channels, and the picture's size (followed here)"
-)
+CHANNELS_OF_THREE = "it takes every layer to have 3 channels, and the picture's size (followed exactly where sides are multiples of 16)"
 NO_SEARCH = "its L-BFGS takes steps of length 1 without a line search"
 
 PRESETS: dict[str, Preset] = {

@@ -65,7 +65,9 @@ def reconstruct(
     return stylize(picture, [picture], alone, callback, stop)
 
 
-def by_one_loss(settings: Settings, content_layers: Any, style_layers: Any) -> Settings:
+def by_one_loss(
+    settings: Settings, content_layers: Any = None, style_layers: Any = None
+) -> Settings:
     """Return settings in which the layers of one kind have all the weight.
 
     Parameters
@@ -100,7 +102,5 @@ def figure_1(settings: Settings) -> Iterator[tuple[str, str, Settings]]:
     """
     for column in reversed(range(5)):
         for row, layers in FIGURE_1.items():
-            chosen = {f"{other}_layers": None for other in FIGURE_1} | {
-                f"{row}_layers": layers[column]
-            }
-            yield row, layers[column], by_one_loss(settings, **chosen)
+            chosen = layers[column]
+            yield row, chosen, by_one_loss(settings, **{f"{row}_layers": chosen})

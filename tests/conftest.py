@@ -62,7 +62,7 @@ def one_network(weights: Weights) -> Iterator[None]:
     worse for what was painted with it before.
     """
     path = find_weights(None)
-    share = functools.cache(functools.partial(VGG19, weights))
+    share = functools.lru_cache(maxsize=2)(functools.partial(VGG19, weights))
 
     def load(given: str | None = None) -> Weights:
         return weights if find_weights(given) == path else nst.load_weights(given)

@@ -87,7 +87,8 @@ def test_explain(capsys, name):
         assert text in out
     assert ("adam" in out) == (settings.optimizer == "adam")
     assert ("  tv " in out) == (settings.tv_weight > 0)
-    assert ("covariances in the place of G" in out) == (name == "crowsonkb")
+    assert ("covariances in the place of G" in out) == (name not in GRAM)
+    assert ("on the common scale" in out) == (name in GRAM)
     for tap in (*settings.style_taps, *settings.content_taps):
         assert tap in out
 

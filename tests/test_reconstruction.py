@@ -194,7 +194,9 @@ def test_an_unfinished_figure_1_is_kept(capsys, out, ten):
         raise error
 
     ten.then = {3: full}
-    assert run(capsys, *FIGURE, "-o", out)[0] == 4
+    code, _, stderr = run(capsys, *FIGURE, "-o", out)
+    assert code == 4
+    assert f"the sheet so far is kept in {out}\n" in stderr
     assert greys(out) == [[0, 0, 0, 3, 1], [0, 0, 0, 0, 2]]
     ten.seen.clear()
     ten.then = {2: lambda _: os.kill(os.getpid(), signal.SIGINT)}

@@ -102,7 +102,7 @@ def test_iterations_are_counted_over_all_scales(content, style):
 
 
 def test_a_tolerance_ends_a_scale_and_time_ends_all(content, style, monkeypatch):
-    settings = dataclasses.replace(SETTINGS, iterations=60, tolerance=0.97)
+    settings = dataclasses.replace(SETTINGS, iterations=60, tolerance=0.9)
     told = []
     painting = nst.stylize(content, style, settings, told.append)
     assert len(painting.coarser) == 2

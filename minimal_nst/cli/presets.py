@@ -63,10 +63,11 @@ def explain(name: str, preset: Preset, settings: Settings) -> Iterator[str]:
         yield "           with covariances in the place of G/M; and the same of the means' products"
     if settings.tv_weight:
         yield f"  tv       {settings.tv_weight:.4g}  times {TV_FORMS[settings.tv_form]}"
-    s, c = common_form(settings, 512, 512)
-    yield "on the common scale, sum s E + c MSE, with the paper's E, at 512x512:"
-    yield f"  s        {terms(s)}"
-    yield f"  c        {terms(c)}"
+    if settings.style_statistic == "gram":
+        s, c = common_form(settings, 512, 512)
+        yield "on the common scale, sum s E + c MSE, with the paper's E, at 512x512:"
+        yield f"  s        {terms(s)}"
+        yield f"  c        {terms(c)}"
     yield f"network: {settings.pooling} pooling"
     noise = f", {100 * settings.noise_ratio:.3g} % noise" if settings.noise_ratio else ""
     if noise or settings.init == "noise":

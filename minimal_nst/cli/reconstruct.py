@@ -12,25 +12,19 @@ from typing import TYPE_CHECKING, Any
 from ..errors import RunError, UsageError
 from ..settings import Settings
 from .endings import Endings
-from .options import FIELDS, Output, add_option, add_options, refuse_idle
-from .output import NOTHING_PAINTED, fail, say
+from .options import FIELDS, Output, add_option, add_options, flag, refuse_idle
+from .output import NOTHING_PAINTED, PROGRAM, fail, say
 from .paint import paint, save_somewhere
 
 if TYPE_CHECKING:
     from ..pipeline import Painting, PaintingProgress
 
-LAYERS = {"content_layers": None, "style_layers": None}
+LAYERS = ("content_layers", "style_layers")
 
 LEFT_OUT = {
     *("preset", "content_masks", "style_masks", "mask_reach", "init", "noise_ratio"),
-    *(
-        "style_size",
-        "style_scale",
-        "style_blend_weights",
-        "style_weight",
-        "content_weight",
-        "colors",
-    ),
+    *("style_size", "style_scale", "style_blend_weights", "style_weight"),
+    *("content_weight", "colors"),
 }
 """Options of `stylize` that mean nothing with one picture, one loss and a start from noise."""
 
@@ -64,7 +58,7 @@ def add_parser(commands: Any) -> None:
     one = what.add_mutually_exclusive_group(required=True)
     for name in LAYERS:
         add_option(one, FIELDS[name], with_default=False)
-    small = " ".join(f"--{name} {value}" for name, value in SMALL.items())
+    small = " ".join(f"{flag(name)} {value}" for name, value in SMALL.items())
     one.add_argument(
         "--figure1",
         action="store_true",
@@ -91,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
             output = replace(output, no_alpha=True)
         return paint(args.picture, [args.picture], settings, output, after=args.after)
     if taken := sorted(OF_ONE & fields):
-        raise UsageError(f"--{taken[0].replace('_', '-')} does nothing here: --figure1 is a sheet")
+        raise UsageError(f"{flag(taken[0])} does nothing here: --figure1 is a sheet")
     settings = Settings(**{"init": "noise", **SMALL, **given})
     refuse_idle(set(given), settings)
     return figure1(args.picture, settings, output, args.after)
@@ -135,6 +129,8 @@ def figure1(picture: str, settings: Settings, output: Output, after: Any) -> int
                 painting = stylize(picture, [picture], its, callback, endings.asked)
             except BaseException as error:
                 keep(getattr(error, "painting", None), row, layers)
+                if painted:
+                    say(f"{PROGRAM}: the sheet so far is kept in {target}", sys.stderr)
                 raise
             keep(painting, row, layers)
             done, left = done + painting.iterations, left - 1

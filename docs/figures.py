@@ -12,16 +12,20 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from PIL import Image
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 import minimal_nst as nst
+from minimal_nst import images
 from minimal_nst.resources import CASTLE, STARRY_NIGHT
 
 EXAMPLES = HERE.parent / "examples"
 PETRA = EXAMPLES / "content" / "petra.webp"
 SKY, GROUND = (EXAMPLES / "masks" / f"neuschwanstein_{part}.png" for part in ("sky", "ground"))
 BRIDGE = EXAMPLES / "style" / "vangogh_langlois_bridge.webp"
+CUT_OUT = Image.open(CASTLE).convert("RGB")
+CUT_OUT.putalpha(Image.open(GROUND).convert("L").resize(CUT_OUT.size))
 
 Row = dict[str, dict[str, object]]
 """Title of each picture -> the settings in which it differs; also its preset, content, and style."""
@@ -88,6 +92,20 @@ FIGURES: dict[str, list[Row]] = {
         },
         {
             **{
+                f"adam, --learning-rate {rate:g}": {"optimizer": "adam", "learning_rate": rate}
+                for rate in (0.2, 8)
+            },
+            "8, --decay 0.5 in 25 steps": {
+                "optimizer": "adam",
+                "learning_rate": 8,
+                "decay": 0.5,
+                "decay_every": 25,
+            },
+            "adam, --epsilon 1e4": {"optimizer": "adam", "epsilon": 1e4},
+            "lbfgs, --history 1": {"history": 1, "spectrum": 0},
+        },
+        {
+            **{
                 f"normal, --noise-level {level}": {
                     "noise": "normal",
                     "noise_level": level,
@@ -100,6 +118,12 @@ FIGURES: dict[str, list[Row]] = {
                 f"--resampling {name}": {"resampling": name, "iterations": 30, "crop": (24, 32)}
                 for name in ("nearest", "lanczos")
             },
+        },
+    ],
+    "alpha": [
+        {
+            "transparent above": {"content": CUT_OUT, "alpha": True},
+            "--no-alpha": {"content": CUT_OUT},
         },
     ],
     "borders": [
@@ -148,7 +172,10 @@ def cropped(image: np.ndarray, top: int, left: int) -> np.ndarray:
 
 def paint(rows: list[Row], size: int, iterations: int) -> plt.Figure:
     """A sheet with a picture for each entry."""
-    figure, axes = plt.subplots(len(rows), 5, squeeze=False, figsize=(12, 1.9 * len(rows)))
+    columns = max(map(len, rows))
+    figure, axes = plt.subplots(
+        len(rows), columns, squeeze=False, figsize=(2.4 * columns, 1.9 * len(rows))
+    )
     for axis in axes.ravel():
         axis.axis("off")
     for place, row in zip(axes, rows, strict=True):
@@ -157,10 +184,14 @@ def paint(rows: list[Row], size: int, iterations: int) -> plt.Figure:
             content, style = given.pop("content", CASTLE), given.pop("style", STARRY_NIGHT)
             crop = given.pop("crop", None)
             masks = {name: given.pop(name) for name in list(given) if name.endswith("_masks")}
+            transparent = given.pop("alpha", False)
             settings = nst.Settings.preset(given.pop("preset"), **given)
             painting = nst.stylize(content, style, settings, **masks)
+            image = painting.image
+            if transparent:
+                image = np.dstack([image, images.opacity(content, *image.shape[:2])])
             print(f"{title}: loss {painting.loss:.4g}", flush=True)
-            axis.imshow(cropped(painting.image, *crop) if crop else painting.image)
+            axis.imshow(cropped(image, *crop) if crop else image)
             axis.set_title(title, fontsize=10)
     figure.tight_layout(pad=0.4)
     return figure

@@ -18,13 +18,13 @@ from typing import TypeAlias
 
 from .architecture import CONVOLUTIONS, LAYERS, canvas, depth_of, shape_of
 from .errors import OutOfMemory
-from .optimize import HISTORY
 from .settings import SMALLEST, Settings
 
 Shape: TypeAlias = tuple[int, int]
 
-VECTORS = {"lbfgs": (2 * HISTORY + 19, 0), "own-lbfgs": (11, 2 * HISTORY), "adam": (10, 0)}
-"""Optimiser -> arrays of the picture's size, in float64 and in the network's dtype, as measured."""
+VECTORS = {"lbfgs": (19, 2, 0), "own-lbfgs": (11, 0, 2), "adam": (10, 0, 0)}
+"""Optimiser -> arrays of the picture's size, as measured: in float64, and for each step that L-BFGS
+remembers in float64 and in the network's dtype."""
 
 WORKER = 40 * 2**20
 """Buffers of a thread of the fast engine."""
@@ -85,8 +85,10 @@ def needed(
         # a layer's features times the mask, less their mean, and the gradient of either
         painting += item * 4 * max((here[tap] for tap in settings.style_taps), default=0)
         passing += 2 * max((v[tap] for v in there for tap in settings.style_taps), default=0)
-    doubles, singles = VECTORS[settings.optimizer or "lbfgs"]
-    optimiser = (8 * doubles + item * singles) * 3 * content[0] * content[1]
+    always, doubles, singles = VECTORS[settings.optimizer or "lbfgs"]
+    pairs = min(settings.history, settings.iterations)
+    vectors = 8 * (always + doubles * pairs) + item * singles * pairs
+    optimiser = vectors * 3 * content[0] * content[1]
     seeing = max(sum(values[tap] for tap in settings.style_taps) for values in there)
     return fixed + max(painting + optimiser, item * (seeing + passing))
 

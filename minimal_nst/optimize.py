@@ -26,12 +26,6 @@ from .lbfgs import MINIMUM, NO_LOWER, Metric, lbfgs
 
 Function = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
-HISTORY = 20
-"""Pairs of steps and gradient changes that L-BFGS remembers; each takes 16 bytes a variable.
-
-More of them reach a lower loss and take more memory: benchmarks/README.md has the figures."""
-
-
 WINDOW = 20
 """Evaluations over which a tolerance looks back: single ones may gain nothing on the way down."""
 
@@ -131,7 +125,7 @@ def minimize(
     stop: Stop | None = None,
     tolerance: float = 0.0,
     max_seconds: float = math.inf,
-    history: int = HISTORY,
+    history: int = 20,
     metric: Metric | None = None,
     adam: Mapping[str, float] | None = None,
 ) -> Minimum:
@@ -158,7 +152,8 @@ def minimize(
     max_seconds : float
         Ends it before the first evaluation that would begin later than this.
     history : int
-        L-BFGS' pairs.
+        L-BFGS' pairs of steps and gradient changes. With more of them, a lower loss takes more
+        memory: 16 bytes each for a variable in float64.
     metric : Metric, optional
         What our L-BFGS' inverse Hessian begins as; nobody else takes one.
     adam : mapping, optional
@@ -220,7 +215,7 @@ def minimize(
     deadline = time.monotonic() + max_seconds
     options = {
         "learning_rate": learning_rate,
-        "history": history,
+        "history": min(history, iterations),  # SciPy makes room for all of them beforehand
         "metric": metric,
         "adam": adam or {},
     }

@@ -324,6 +324,7 @@ def _paint(
                 stop,
                 settings.tolerance,
                 seconds,
+                settings.history,
                 metric=Bands(height, width) if settings.spectrum else None,
                 adam={name: getattr(settings, name) for name in ADAM},
             )

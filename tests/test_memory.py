@@ -95,6 +95,9 @@ def test_more_of_anything_needs_more():
     assert need(style_weight=0) == need(style_weight=0, style_layers="relu5_4") < least
     assert need(style_layers="relu1_1,relu5_4:0") == need(style_layers="relu1_1")
     assert need(optimizer="adam") < least
+    assert need(history=19) < least == need(history=20) < need(history=21)
+    assert need(history=19, optimizer="own-lbfgs") < need(optimizer="own-lbfgs") < least
+    assert need(history=100, iterations=20) == least  # there are no more steps to remember
 
 
 def write(root, files):

@@ -72,6 +72,19 @@ def test_wide_structures_first_is_faster(content, style, optimizer):
     assert min(waves.losses[:20]) < 0.85 * min(pixels.losses[:20])
 
 
+@pytest.mark.parametrize("optimizer", ["lbfgs", "own-lbfgs"])
+def test_lbfgs_looks_as_far_back_as_it_is_told(content, style, optimizer):
+    """All runs are alike until the first of them forgets a step, and those are that forget none."""
+    settings = dataclasses.replace(SMALL, iterations=6, optimizer=optimizer)
+    one, two, six, more = (
+        nst.stylize(content, style, dataclasses.replace(settings, history=steps)).losses
+        for steps in (1, 2, 6, 100)
+    )
+    assert one[:3] == two[:3] == six[:3]
+    assert one[-1] != two[-1] != six[-1]
+    assert six == more
+
+
 def test_the_returned_image_has_the_returned_loss(content, style, weights):
     """Up to rounding and clipping to 0..255, both small at this stage."""
     settings = dataclasses.replace(SMALL, iterations=3, margin=0)

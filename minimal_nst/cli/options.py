@@ -106,6 +106,7 @@ IDLE: dict[str, tuple[Callable[[Settings], bool], str]] = {
     "style_scale": (lambda s: s.style_size is not None, "--style-size says how large"),
     "style_blend_weights": (lambda s: s.style_weight == 0, "the weight of the style is 0"),
     "style_statistic": (lambda s: s.style_weight == 0, "the weight of the style is 0"),
+    "history": (lambda s: s.optimizer == "adam", "it is L-BFGS'"),
     "learning_rate": (
         lambda s: s.optimizer != "adam",
         "L-BFGS finds its own steps (add --optimizer adam)",

@@ -81,7 +81,8 @@ def explain(name: str, preset: Preset, settings: Settings) -> Iterator[str]:
         f"adam, steps of {settings.learning_rate:g} grey levels{decays}, beta1 {settings.beta1:g}, "
         f"beta2 {settings.beta2:g}, epsilon {settings.epsilon:.2g}"
     )
-    method = adam if settings.optimizer == "adam" else "L-BFGS"
+    lbfgs = f"L-BFGS that looks back {settings.history} steps"
+    method = adam if settings.optimizer == "adam" else lbfgs
     moved = f"waves, spectrum {settings.spectrum:g}" if settings.spectrum else "pixels"
     scales = f" at each scale ({settings.scales})" if settings.scales else ""
     yield f"optimiser: {method}, {settings.iterations} iterations{scales}, moving {moved}"

@@ -40,7 +40,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
     "lbfgs": ({"backend"}, set()),
     "optimize": ({"errors", "lbfgs"}, {"numpy", "scipy"}),
     "images": ({"checks", "errors", "settings"}, {"numpy", "PIL", "pillow_heif"}),
-    "memory": ({*LEAVES, "optimize", "settings"}, set()),
+    "memory": ({*LEAVES, "settings"}, set()),
     "inputs": ({"errors", "images", "objective"}, {"numpy"}),
     "sizes": ({"images", "settings"}, set()),
     "pipeline": (

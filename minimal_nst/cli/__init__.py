@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from .. import __version__
 from ..errors import NSTError, NSTWarning
 from ..settings import Settings
-from . import demo, exercises, gradcheck, presets, reconstruct, show, stylize, weights
+from . import bench, demo, exercises, gradcheck, presets, reconstruct, show, stylize, weights
 from .options import flag
 from .output import NOTHING_PAINTED, PROGRAM, fail, say
 
@@ -40,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (stylize, reconstruct, demo, show, presets, gradcheck, exercises, weights):
+    for module in (stylize, reconstruct, demo, show, presets, gradcheck, exercises, weights, bench):
         module.add_parser(commands)
     return parser
 

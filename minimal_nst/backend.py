@@ -17,8 +17,9 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -164,6 +165,12 @@ class _OneThread:
         self._lock = threading.Lock()
         self._inside = 0
 
+    def look_again(self) -> None:
+        """Include a BLAS that was loaded meanwhile, such as SciPy's own."""
+        with self._lock:
+            if self._inside == 0:
+                self._blas = ThreadpoolController()
+
     def __enter__(self) -> None:
         with self._lock:
             if self._inside == 0:
@@ -220,6 +227,17 @@ class Workers:
         contexts = [copy_context() for _ in items]
         with _one_blas_thread:
             return list(self._pool.map(lambda c, item: c.run(function, item), contexts, items))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While inside, BLAS is limited between the calls of `run` as well, and SciPy's with it.
+
+        What an optimiser computes between two evaluations is too little for several threads; and
+        those of BLAS, when they are done, wait for more in a loop that takes a processor from ours.
+        """
+        _one_blas_thread.look_again()
+        with _one_blas_thread:
+            yield
 
 
 def available_processors() -> int:

@@ -17,6 +17,7 @@ import math
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
@@ -73,6 +74,9 @@ class Engine(Protocol):
 
     def recycle(self, arrays: Iterable[Array]) -> None:
         """Be told that nobody will look at these outputs any more."""
+
+    def alone(self) -> AbstractContextManager[None]:
+        """While inside, other libraries' threads keep out of the way: for many evaluations."""
 
 
 class Textbook:
@@ -132,6 +136,10 @@ class Textbook:
 
     def recycle(self, arrays: Iterable[Array]) -> None:
         """See `Engine`."""
+
+    def alone(self) -> AbstractContextManager[None]:
+        """See `Engine`. BLAS' threads are all that there are."""
+        return nullcontext()
 
 
 COLUMNS_BYTES = 2**23
@@ -286,6 +294,10 @@ class Fast:
     def recycle(self, arrays: Iterable[Array]) -> None:
         """See `Engine`. Memory that the system has to provide anew costs more than to fill it."""
         self._memory.recycled = list(arrays)
+
+    def alone(self) -> AbstractContextManager[None]:
+        """See `Engine`."""
+        return self._workers.alone()
 
     def _output(self, shape: tuple[int, ...], dtype: Any, kept: bool) -> Array:
         """An array to write to: one of its own if it is to be kept, else the scratch in turn."""

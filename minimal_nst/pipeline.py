@@ -313,7 +313,7 @@ def _paint(
         return None if tell is None else tell(progress, terms, painted)
 
     try:
-        with scipy.fft.set_workers(vgg.threads):
+        with scipy.fft.set_workers(vgg.threads), vgg.engine.alone():
             end = minimize(
                 function,
                 np.zeros_like(start),

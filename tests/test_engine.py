@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from minimal_nst import VGG19, Objective, Settings, gradcheck, layers, winograd
+from minimal_nst import VGG19, Objective, Settings, gradcheck, layers, stylize, winograd
 from minimal_nst.architecture import LAYERS
 from minimal_nst.backend import CPU, Workers, available_processors
 from minimal_nst.engine import _POOL, Fast, Textbook
 from minimal_nst.vgg import preprocess
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 SIZES = [(1, 1), (2, 30), (3, 5), (4, 4), (5, 6), (9, 11), (13, 8), (16, 16)]
 
@@ -266,6 +266,30 @@ def test_threads(monkeypatch):
     for unusable in ("", "0", "many"):
         monkeypatch.setenv("OMP_NUM_THREADS", unusable)
         assert Workers().threads == available_processors()
+
+
+def all_blas_threads():
+    """Of every BLAS that is loaded."""
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+def test_alone(weights, content, style):
+    """While a painting is made, no BLAS has threads but one; nor has SciPy's, loaded or not before."""
+    with threadpool_limits(2, user_api="blas"):
+        before = all_blas_threads()
+        assert set(before) == {2}
+        with Workers(2).alone():
+            assert set(all_blas_threads()) == {1}
+            Workers(2).run(lambda x: x, [1])
+            assert set(all_blas_threads()) == {1}  # not given back by those inside
+        assert all_blas_threads() == before
+        with VGG19(weights, conv="im2col").engine.alone():  # whose products are BLAS'
+            assert all_blas_threads() == before
+        seen = []
+        settings = Settings(size=32, iterations=2)
+        stylize(content, style, settings, lambda progress: seen.extend(all_blas_threads()))
+        assert set(seen) == {1}
+        assert all_blas_threads() == before
 
 
 def test_the_callers_errstate_holds_in_the_threads():

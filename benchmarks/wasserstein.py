@@ -27,6 +27,7 @@ TAPS = [f"relu{block}_1" for block in range(1, 6)]
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--size", type=int, default=192, help="longer side [%(default)s]")
+parser.add_argument("--pairs", type=int, help="the first so many [all]")
 options = parser.parse_args()
 
 
@@ -60,7 +61,7 @@ contents, styles = (
 )
 for tap in TAPS:
     ratios = []
-    for pair in itertools.product(contents, styles):
+    for pair in itertools.islice(itertools.product(contents, styles), options.pairs):
         F, S = (x[tap].reshape(-1, x[tap].shape[-1]).astype("float64") for x in pair)
         ratios.append(wasserstein(F, S) / squared(F, S))
     low, middle, high = np.percentile(ratios, [25, 50, 75])

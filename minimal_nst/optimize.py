@@ -152,8 +152,8 @@ def minimize(
     max_seconds : float
         Ends it before the first evaluation that would begin later than this.
     history : int
-        L-BFGS' pairs of steps and gradient changes. With more of them, a lower loss takes more
-        memory: 16 bytes each for a variable in float64.
+        L-BFGS' pairs of steps and gradient changes. More of them get lower, and take more memory:
+        16 bytes each for a variable in float64.
     metric : Metric, optional
         What our L-BFGS' inverse Hessian begins as; nobody else takes one.
     adam : mapping, optional

@@ -324,7 +324,7 @@ class Settings:
     )
     history: int = option(
         20,
-        "how many steps back L-BFGS looks: with more of them, a lower loss takes more memory",
+        "how many steps back L-BFGS looks: more get lower, and take more memory",
         least=1,
         most=1000,
     )

@@ -32,7 +32,8 @@ def commands(size, iterations):
     """Contestant -> its command, but for the output."""
     ours = [sys.executable, "-m", "minimal_nst", "stylize", CONTENT, STYLE, "-q"]
     ours += ["--size", size, "--iterations", iterations, "--margin", 0, "--resampling", "bilinear"]
-    theirs = [sys.executable, "-m", "pastiche", "-c", CONTENT, "--size", size, "--no-verbose"]
+    theirs = [sys.executable, "-m", "pastiche", "-c", CONTENT, "--no-verbose"]
+    theirs += ["--size", size, "--style-size", size]  # else the style has the content's area
     return {
         "stylize": [*ours, "-o"],
         "stylize, own-lbfgs": [*ours, "--optimizer", "own-lbfgs", "-o"],

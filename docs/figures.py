@@ -1,6 +1,6 @@
 """The course's figures that take too long for each build: paint them, and write docs/figures/.
 
-python docs/figures.py              # about ten minutes on two cores
+python docs/figures.py              # about twenty minutes on two cores
 python docs/figures.py --only weights --size 128 --iterations 40
 """
 

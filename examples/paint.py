@@ -1,6 +1,6 @@
 """Paint four presets on three pairs of pictures, and lay them out on one sheet.
 
-    python examples/paint.py            # about a quarter of an hour on two cores
+    python examples/paint.py            # about ten minutes on two cores
     python examples/paint.py --size 128 --iterations 50
 
 Writes examples/paintings/{preset}_{content}.jpg and examples/paintings/presets.jpg.

@@ -55,3 +55,14 @@ def test_what_it_refuses_it_refuses_before_the_work(capsys, args, code, message)
     assert " s " not in out
     assert err.count("\n") == 1
     assert re.search(message, err)
+
+
+def test_the_memory_that_is_asked_for_is_that_of_all_iterations(monkeypatch, capsys):
+    """L-BFGS remembers less in the few that are timed: they would fit."""
+    shapes = images.measure(CASTLE, 32), [images.measure(STARRY_NIGHT, 32)]
+    need = memory.needed(Settings(size=32), *shapes, 1)
+    assert memory.needed(Settings(size=32, iterations=bench.MEASURED), *shapes, 1) < need
+    for free, code in ((need - 1, 4), (need, 0)):
+        monkeypatch.setattr("minimal_nst.memory.available", lambda free=free: free)
+        assert cli.main(["bench", "--sizes", "32", "--threads", "1"]) == code
+        assert ("size 32 needs" in capsys.readouterr().err) == (code == 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.optimize
 from minimal_nst.errors import RunError, UsageError
 from minimal_nst.optimize import WINDOW, minimize
 
@@ -250,3 +251,17 @@ def test_the_start_is_not_modified(method):
 def test_unknown_method():
     with pytest.raises(UsageError, match="'sgd'; it can be lbfgs, own-lbfgs, adam"):
         minimize(quadratic, np.zeros(2), "sgd")
+
+
+def test_no_more_room_is_made_than_there_are_iterations(monkeypatch):
+    """SciPy makes room for all pairs beforehand: hundreds of pictures, for a run of three."""
+    made = []
+
+    def noting(*args, **kwargs):
+        made.append(kwargs["options"]["maxcor"])
+        return scipy.optimize.minimize(*args, **kwargs)
+
+    monkeypatch.setattr("minimal_nst.optimize.scipy_minimize", noting)
+    for history in (2, 3, 100):
+        minimize(quadratic, np.zeros(5), "lbfgs", 3, history=history)
+    assert made == [2, 3, 3]

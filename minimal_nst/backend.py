@@ -17,8 +17,9 @@ import os
 import sys
 import threading
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -219,14 +220,37 @@ class Workers:
     def run(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
         """Call `function` with each of `items`; return the results in their order.
 
-        Each call sees the caller's context, in which NumPy keeps its `errstate`.
+        Each call sees the caller's context, in which NumPy keeps its `errstate`. The caller is one
+        of the threads, and none of them waits: who is done takes the next item.
         """
         if self._process != os.getpid():  # no thread survives a fork
             self._process, self._pool = os.getpid(), ThreadPoolExecutor(self.threads)
-        items = list(items)
-        contexts = [copy_context() for _ in items]
+        queue = deque(enumerate(items))
+        results: list[Any] = [None] * len(queue)
+
+        def work() -> None:
+            while True:
+                try:
+                    i, item = queue.popleft()
+                except IndexError:
+                    return
+                try:
+                    results[i] = function(item)
+                except BaseException:
+                    queue.clear()  # nobody begins anything new
+                    raise
+
+        others = min(self.threads, len(queue)) - 1
         with _one_blas_thread:
-            return list(self._pool.map(lambda c, item: c.run(function, item), contexts, items))
+            helpers = [self._pool.submit(copy_context().run, work) for _ in range(others)]
+            try:
+                work()
+            finally:
+                wait([helper for helper in helpers if not helper.cancel()])
+        for helper in helpers:
+            if not helper.cancelled():
+                helper.result()
+        return results
 
     @contextmanager
     def alone(self) -> Iterator[None]:

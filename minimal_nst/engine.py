@@ -18,16 +18,14 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
-from . import layers, winograd
+from . import layers
 from .backend import Array, Workers, array_module
-from .winograd import F4, TURNED, Transform
+from .convolution import Job, bands, prepare
 
 Parameters = Callable[[str], tuple[Array, Array]]
 """Name of a convolution -> (kernel, bias)."""
@@ -166,15 +164,6 @@ def _by_bands(convolve: Callable[[Array], Array], x: Array, kernel: Array) -> Ar
     return y
 
 
-BAND_BYTES = {128: 2**20, 256: 2**22, 512: 2**24}
-"""Wider side of a convolution, in channels -> bytes of its buffers: what was fastest.
-
-Narrow layers are bound by memory and want buffers that stay in the second-level cache; wide ones
-are bound by their matrix products and want tall matrices."""
-
-DIRECT_BAND = 2**13
-"""Positions in a band of the first convolution."""
-
 WORTH_A_CALL = 2**16
 """Numbers that take about as long to pass over as it takes to hand work to a thread."""
 
@@ -197,7 +186,7 @@ class Fast:
     def __init__(self, parameters: Parameters, pooling: str, workers: Workers) -> None:
         self._pooling = pooling
         self._workers = workers
-        self._convolution = cache(lambda layer: _prepared(*parameters(layer)))
+        self._convolution = cache(lambda layer: prepare(*parameters(layer)))
         self._alone = Textbook(parameters, pooling)
         self._memory = _Memory()
 
@@ -227,13 +216,16 @@ class Fast:
             y = self._output((H, W, C), x.dtype, kept)
             gates = y if kept or len(step) == 1 else np.empty(y.shape, bool)
 
-        def band(rows: slice) -> None:
+        def read(rows: slice) -> tuple[Array, int]:
             halo, above = _with_halo(rows, H)
-            if len(step) == 3:
-                z = self._buffer("rows", (rows.stop - rows.start, W, C), x.dtype)
-            else:
-                z = y[rows]
-            convolution.forward(x[halo], above, self._buffer, z)
+            return x[halo], above
+
+        def place(rows: slice) -> Array:
+            if len(step) < 3:
+                return y[rows]
+            return self._buffer("rows", (rows.stop - rows.start, W, C), x.dtype)
+
+        def finish(rows: slice, z: Array) -> None:
             if len(step) > 1:
                 np.maximum(z, 0, out=z)
             if len(step) == 3:
@@ -242,7 +234,7 @@ class Fast:
             elif gates is not y:
                 np.greater(z, 0, out=gates[rows])
 
-        self._workers.run(band, convolution.bands(x))
+        convolution.forward(Job((H, W), x.dtype, read, place, finish, self._buffer, self._workers))
         return y, (gates, x.shape)
 
     def backward(self, step: Step, dy: Array, cache: Any, gradient: Array = None) -> Array:
@@ -253,14 +245,17 @@ class Fast:
         gates, shape = cache
         dx = self._output(shape, dy.dtype, kept=step[0] == "conv1_1")
 
-        def band(rows: slice) -> None:
+        def read(rows: slice) -> tuple[Array, int]:
             halo, above = _with_halo(rows, shape[0])
-            dz = self._dz(step, dy, gates, halo, shape[1])
-            convolution.backward(dz, above, self._buffer, dx[rows])
-            if gradient is not None:
-                dx[rows] += gradient[rows]
+            return self._dz(step, dy, gates, halo, shape[1]), above
 
-        self._workers.run(band, convolution.bands(dx))
+        def finish(rows: slice, dx: Array) -> None:
+            if gradient is not None:
+                dx += gradient[rows]
+
+        convolution.backward(
+            Job(shape[:2], dy.dtype, read, dx.__getitem__, finish, self._buffer, self._workers)
+        )
         return dx
 
     def _dz(self, step: Step, dy: Array, gates: Array, rows: slice, W: int) -> Array:
@@ -285,7 +280,7 @@ class Fast:
     def contract(self, a: Array, b: Array) -> Array:
         """See `Engine`. The slices do not depend on the number of threads, nor do the bits."""
         height = max(4 * b.shape[1], -(-WORTH_A_CALL // b.shape[1]), -(-len(b) // 32))
-        return sum(self._workers.run(lambda s: a[:, s] @ b[s], _bands(len(b), height)))
+        return sum(self._workers.run(lambda s: a[:, s] @ b[s], bands(0, len(b), height)))
 
     def transform(self, a: Array, b: Array) -> Array:
         """See `Engine`. The rows are computed when the backward pass asks for them."""
@@ -347,111 +342,6 @@ class _Memory(threading.local):
         self.buffers: defaultdict[str, _Room] = defaultdict(_Room)
 
 
-Buffer = Callable[[str, tuple[int, ...], Any], Array]
-"""`Fast._buffer`."""
-
-
-@dataclass(frozen=True)
-class Winograd:
-    """A convolution by `winograd.convolve`.
-
-    Attributes
-    ----------
-    U : (36, C_in, C_out) array
-    bias : (C_out,) array
-    """
-
-    U: Array
-    bias: Array
-
-    @property
-    def channels(self) -> tuple[int, int]:
-        """(C_in, C_out)."""
-        _, C_in, C_out = self.U.shape
-        return C_in, C_out
-
-    def forward(self, x: Array, above: int, buffer: Buffer, y: Array) -> None:
-        """Write the band y of the output; x has its rows and, above and below, one more."""
-        self._convolve(x, above, self.U, self.bias, F4, y, buffer)
-
-    def backward(self, dy: Array, above: int, buffer: Buffer, dx: Array) -> None:
-        """Write the band dx from its rows of dy and, above and below, one more."""
-        self._convolve(dy, above, self.U.transpose(0, 2, 1), None, TURNED, dx, buffer)
-
-    @staticmethod
-    def _convolve(
-        x: Array, above: int, U: Array, bias: Array, transform: Transform, y: Array, buffer: Buffer
-    ) -> None:
-        size = winograd.workspace_size((*y.shape[:2], x.shape[2]), y.shape[2])
-        tiles = buffer("tiles", (size,), x.dtype)
-        winograd.convolve(x, above, U, bias, transform, tiles, y)
-
-    def bands(self, x: Array) -> list[slice]:
-        """Cut the rows into an even number of bands of about `BAND_BYTES`.
-
-        Each band of a wide layer reads all of U, so they should be few. Their number does not
-        depend on the threads, because BLAS rounds differently for matrices of other heights.
-        """
-        down, across = (-(-side // F4.m) for side in x.shape[:2])
-        limit = next(size for width, size in BAND_BYTES.items() if max(self.channels) <= width)
-        number = -(-len(self.U) * down * across * max(self.channels) * x.itemsize // limit)
-        number = -(-number // 2) * 2
-        return _bands(len(x), F4.m * -(-down // number))
-
-
-@dataclass(frozen=True)
-class Direct:
-    """The first convolution, as in `layers` but with buffers: for three channels, tiles are a waste.
-
-    Attributes
-    ----------
-    kernel : (3, 3, 3, C_out) array
-    bias : (C_out,) array
-    """
-
-    kernel: Array
-    bias: Array
-
-    @property
-    def channels(self) -> tuple[int, int]:
-        """(C_in, C_out)."""
-        return self.kernel.shape[2], self.kernel.shape[3]
-
-    def forward(self, x: Array, above: int, buffer: Buffer, y: Array) -> None:
-        """As `Winograd.forward`: `layers.im2col`, three rows of nine numbers a position."""
-        h, W, C_out = y.shape
-        padded = buffer("padded", (h + 2, W + 2, 3), x.dtype)
-        padded[...] = 0
-        padded[1 - above : 1 - above + len(x), 1:-1] = x
-        down, right, _ = padded.strides
-        cols = buffer("columns", (h, W, 3, 9), x.dtype)
-        cols[...] = as_strided(padded, cols.shape, (down, right, down, x.itemsize))
-        np.matmul(cols.reshape(-1, 27), self.kernel.reshape(27, -1), out=y.reshape(-1, C_out))
-        y += self.bias
-
-    def backward(self, dy: Array, above: int, buffer: Buffer, dx: Array) -> None:
-        """As `Winograd.backward`: `layers.col2im`, with whole rows of the picture next to it."""
-        n, W, C_out = dy.shape
-        dcols = buffer("columns", (27, n * W), dy.dtype)
-        np.matmul(self.kernel.reshape(27, C_out), dy.reshape(-1, C_out).T, out=dcols)
-        padded = buffer("padded", (3, n + 2, W + 2), dy.dtype)
-        padded[...] = 0
-        for (i, j), place in zip(layers.OFFSETS, dcols.reshape(9, 3, n, W), strict=True):
-            padded[:, i : i + n, j : j + W] += place
-        dx[...] = padded[:, above + 1 : above + 1 + len(dx), 1:-1].transpose(1, 2, 0)
-
-    def bands(self, x: Array) -> list[slice]:
-        """As `Winograd.bands`."""
-        return _bands(len(x), 2 * -(-DIRECT_BAND // (2 * x.shape[1])))
-
-
-def _prepared(kernel: Array, bias: Array) -> Winograd | Direct:
-    """The way to convolve with these parameters that is the fastest."""
-    if kernel.shape[2] == 3:
-        return Direct(kernel, bias)
-    return Winograd(winograd.transform_kernel(kernel), bias)
-
-
 class Product:
     """The matrix a @ b, of which those rows are computed that are asked for.
 
@@ -477,11 +367,6 @@ class Product:
     def reshape(self, shape: tuple[int, ...]) -> Product:
         """The same rows, arranged otherwise; their length stays."""
         return Product(self.a.reshape(*shape[:-1], -1), self.b)
-
-
-def _bands(length: int, height: int) -> list[slice]:
-    """Cut rows into bands of this height."""
-    return [slice(i, min(i + height, length)) for i in range(0, length, height)]
 
 
 def _with_halo(rows: slice, length: int) -> tuple[slice, int]:

@@ -22,6 +22,8 @@ The transforms are matrix products too. Six rows of the picture are a matrix (6,
 memory, so B^T times them transforms a whole row of tiles along the one axis; cut into tiles, they
 are transformed along the other axis by a second product. On the way out the same two steps go
 backwards, and the last product writes four rows of the result. Channels are contiguous throughout.
+Each step is one call for all the rows of tiles of a band: other threads can work while NumPy
+computes, but not while Python is on its way from one call to the next.
 
 The backward pass is a convolution with the kernel turned by 180 degrees. Turning kernel, input and
 output all together changes nothing, so it needs no transform of its own: the same U serves, if B^T
@@ -127,38 +129,78 @@ def transform_kernel(kernel: np.ndarray, transform: Transform = F4) -> np.ndarra
     return U.reshape(n * n, C_in, C_out)
 
 
-def workspace_size(shape: tuple[int, ...], C_out: int, transform: Transform = F4) -> int:
-    """Return how many numbers the buffer of `convolve` has to hold, for an output (h, W, C_in)."""
-    m, n = transform.m, transform.n
-    down, across = (-(-side // m) for side in shape[:2])
-    return n * (2 * n * down * across + m * across + 2) * max(shape[2], C_out)
-
-
-def convolve(
+def transform_input(
     x: np.ndarray,
     above: int,
-    U: np.ndarray,
-    bias: np.ndarray | None,
     transform: Transform,
-    buffer: np.ndarray,
-    y: np.ndarray,
+    spare: np.ndarray,
+    strip: np.ndarray,
+    V: np.ndarray,
 ) -> None:
-    """Convolve a band of the picture.
+    """Cut some rows of the picture into tiles and transform them: V = B^T d B.
 
     Parameters
     ----------
     x : (above + h + below, W, C_in) array
-        The rows of the band, and those next to it: above and below are 1, or 0 where the picture
-        ends, beyond which there are zeros.
+        The rows, and those next to them: above and below are 1, or 0 where the picture ends,
+        beyond which there are zeros.
     above : {0, 1}
-    U : (n*n, C_in, C_out) array
-        From `transform_kernel`; for the backward pass with its last axes swapped.
-    bias : (C_out,) array or None
     transform : Transform
         For the backward pass, `turned`.
-    buffer : (size,) array
-        Of `workspace_size` or more. Two parts of it take turns: each step reads one of them and
-        writes the other; the third holds a row of tiles that is not yet, or no more, cut.
+    spare : (n * n * down * across * C_in,) array
+        Or more, to work in: it is for the tiles.
+    strip : (down * n * (m * across + 2) * C_in,) array
+        Or more, to work in: it is for the rows of tiles that are not yet cut.
+    V : (n, n, down, across, C_in) array
+        Is written. It may be a part of a larger one, of some rows of tiles: its last two axes are
+        contiguous.
+
+    References
+    ----------
+    The course: :eq:`winograd`.
+    """
+    m, n = transform.m, transform.n
+    B = transform.B_T.astype(x.dtype)
+    (down, across, C_in), W = V.shape[2:], x.shape[1]
+    uncut = _take(strip, down, n, m * across + 2, C_in)
+    uncut[:, :, 0] = uncut[:, :, W + 1 :] = 0
+    rows = uncut[:, :, 1 : W + 1]
+    whole = range(1 - above, (len(x) - above - 1) // m)  # of these tiles, all rows are in x
+    if whole:
+        inputs = _windows(x[m * whole.start - 1 + above :], len(whole), n, m)
+        np.matmul(B, inputs, out=_as_rows(rows[whole.start : whole.stop]))  # B^T d
+    for t in {0, down - 1}.difference(whole):
+        top = m * t - 1 + above
+        inside = slice(max(top, 0), min(top + n, len(x)))  # outside of the picture: zeros
+        i = slice(inside.start - top, inside.stop - top)
+        np.matmul(B[:, i], _as_rows(x[inside]), out=_as_rows(rows[t]))
+    d = _take(spare, n, n, down, across, C_in)
+    tile_row, row, column, channel = uncut.strides
+    d[...] = as_strided(uncut, d.shape, (column, row, tile_row, m * column, channel))
+    np.matmul(B, _for_each_row(d), out=_for_each_row(V))  # B^T d B
+
+
+def transform_output(
+    Z: np.ndarray,
+    bias: np.ndarray | None,
+    transform: Transform,
+    spare: np.ndarray,
+    strip: np.ndarray,
+    y: np.ndarray,
+) -> None:
+    """Transform the products and join the tiles: y = A^T Z A, and the bias.
+
+    Parameters
+    ----------
+    Z : (n, n, down, across, C_out) array
+        A part of a larger one, as V; the bias is added to it.
+    bias : (C_out,) array or None
+    transform : Transform
+        The one of `transform_input`.
+    spare : (m * n * down * across * C_out,) array
+        Or more, to work in.
+    strip : (down * n * m * across * C_out,) array
+        Or more, to work in.
     y : (h, W, C_out) array
         Is written.
 
@@ -167,38 +209,20 @@ def convolve(
     The course: :eq:`winograd`.
     """
     m, n = transform.m, transform.n
-    A, B = transform.A_T.astype(x.dtype), transform.B_T.astype(x.dtype)
-    (h, W, C_out), C_in = y.shape, x.shape[2]
-    down, across = -(-h // m), -(-W // m)
-    tiles = down * across
-    part = n * n * tiles * max(C_in, C_out)
-    here, there, strip = buffer[:part], buffer[part : 2 * part], buffer[2 * part :]
-
-    d = _take(here, n, n, down, across, C_in)
-    uncut = _take(strip, n, m * across + 2, C_in)
-    uncut[:, 0] = uncut[:, W + 1 :] = 0
-    for t in range(down):
-        top = m * t - 1 + above
-        inside = slice(max(top, 0), min(top + n, len(x)))  # outside of the picture: zeros
-        i = slice(inside.start - top, inside.stop - top)
-        np.matmul(B[:, i], _as_rows(x[inside]), out=_as_rows(uncut[:, 1 : W + 1]))  # B^T d
-        for j in range(n):
-            d[j, :, t] = uncut[:, j : j + m * across - m + 1 : m]
-    V = _take(there, n * n, tiles, C_in)
-    np.matmul(B, d.reshape(n, -1), out=V.reshape(n, -1))  # B^T d B
-    Z = _take(here, n * n, tiles, C_out)
-    np.matmul(V, U, out=Z)
+    A = transform.A_T.astype(y.dtype)
+    (down, across, C_out), (h, W, _) = Z.shape[2:], y.shape
     if bias is not None:
-        Z[n + 1] += bias  # A^T of the point (1, 1) is all ones: it reaches all outputs
-    outputs = _take(there, m, n, down, across, C_out)
-    np.matmul(A, Z.reshape(n, -1), out=outputs.reshape(m, -1))  # Z A
-    joined = _take(strip, n, W, C_out)
-    for t in range(down):
-        for j in range(m):
-            whole = -(-(W - j) // m)  # the last tile may hang over the edge
-            joined[:, j::m] = outputs[j, :, t, :whole]
-        rows = y[m * t : m * (t + 1)]
-        np.matmul(A[: len(rows)], _as_rows(joined), out=_as_rows(rows))  # A^T Z A
+        Z[1, 1] += bias  # A^T of the point (1, 1) is all ones: it reaches all outputs
+    outputs = _take(spare, m, n, down, across, C_out)
+    np.matmul(A, _for_each_row(Z), out=_for_each_row(outputs))  # Z A
+    joined = _take(strip, down, n, m * across, C_out)
+    joined.reshape(down, n, across, m, C_out)[...] = outputs.transpose(2, 1, 3, 0, 4)
+    rows = joined[:, :, :W]  # the last tile may hang over the edge, on the right and below
+    full, rest = divmod(h, m)
+    tall = y[: m * full].reshape(full, m, W, C_out)
+    np.matmul(A, _as_rows(rows[:full]), out=_as_rows(tall))  # A^T Z A
+    if rest:
+        np.matmul(A[:rest], _as_rows(rows[full]), out=_as_rows(y[m * full :]))
 
 
 def _take(buffer: np.ndarray, *shape: int) -> np.ndarray:
@@ -207,10 +231,26 @@ def _take(buffer: np.ndarray, *shape: int) -> np.ndarray:
 
 
 def _as_rows(x: np.ndarray) -> np.ndarray:
-    """(n, W, C), where (W, C) is contiguous -> (n, W*C), without a copy."""
-    n, W, C = x.shape
-    rows: np.ndarray = as_strided(x, (n, W * C), (x.strides[0], x.itemsize))
+    """(..., n, W, C), where (W, C) is contiguous -> (..., n, W*C), without a copy."""
+    *rest, W, C = x.shape
+    rows: np.ndarray = as_strided(x, (*rest, W * C), (*x.strides[:-2], x.itemsize))
     return rows
+
+
+def _windows(x: np.ndarray, count: int, n: int, m: int) -> np.ndarray:
+    """(H, W, C) -> (count, n, W*C): n rows at a time, beginning m rows apart, without a copy."""
+    row = x.strides[0]
+    _, W, C = x.shape
+    windows: np.ndarray = as_strided(x, (count, n, W * C), (m * row, row, x.itemsize))
+    return windows
+
+
+def _for_each_row(tiles: np.ndarray) -> np.ndarray:
+    """(j, i, down, across, C) -> (i, j, down*across*C), without a copy: for each i, a matrix."""
+    n_j, n_i, *rest = tiles.shape
+    strides = (tiles.strides[1], tiles.strides[0], tiles.itemsize)
+    matrices: np.ndarray = as_strided(tiles, (n_i, n_j, math.prod(rest)), strides)
+    return matrices
 
 
 def conv_forward(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -247,7 +287,14 @@ def conv_backward(dy: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 def _whole(
     x: np.ndarray, U: np.ndarray, bias: np.ndarray | None, transform: Transform
 ) -> np.ndarray:
-    y = np.empty((*x.shape[:2], U.shape[2]), x.dtype)
-    buffer = np.empty(workspace_size(x.shape, U.shape[2], transform), x.dtype)
-    convolve(np.ascontiguousarray(x), 0, U, bias, transform, buffer, y)
+    (H, W, C_in), C_out = x.shape, U.shape[2]
+    m, n = transform.m, transform.n
+    down, across = -(-H // m), -(-W // m)
+    V = np.empty((n, n, down, across, C_in), x.dtype)
+    Z = np.empty((n, n, down, across, C_out), x.dtype)
+    y = np.empty((H, W, C_out), x.dtype)
+    strip = np.empty(down * n * (m * across + 2) * max(C_in, C_out), x.dtype)
+    transform_input(np.ascontiguousarray(x), 0, transform, np.empty(V.size, x.dtype), strip, V)
+    np.matmul(V.reshape(n * n, -1, C_in), U, out=Z.reshape(n * n, -1, C_out))
+    transform_output(Z, bias, transform, np.empty(Z.size, x.dtype), strip, y)
     return y

@@ -8,12 +8,23 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
+import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from minimal_nst import VGG19, Objective, Settings, gradcheck, layers, stylize, winograd
+from minimal_nst import (
+    VGG19,
+    Objective,
+    Settings,
+    convolution,
+    gradcheck,
+    layers,
+    stylize,
+    winograd,
+)
 from minimal_nst.architecture import LAYERS
 from minimal_nst.backend import CPU, Workers, available_processors
 from minimal_nst.engine import _POOL, Fast, Textbook
@@ -113,6 +124,23 @@ def test_network_is_the_textbooks(weights, rng, taps, pooling, threads):
         scale = 1e-12 * np.abs(theirs[tap]).max()
         np.testing.assert_allclose(ours[tap], theirs[tap], rtol=0, atol=scale, err_msg=tap)
     np.testing.assert_allclose(our_dx, their_dx, rtol=0, atol=1e-10 * np.abs(their_dx).max())
+
+
+@pytest.mark.parametrize("shared_from", [0, 128, 1000])
+@pytest.mark.parametrize("band", [1, 2**18, 2**30])
+def test_however_it_is_cut(weights, rng, monkeypatch, shared_from, band):
+    """Bands of a row of tiles, of a few, of all; each a thread's own or shared by all."""
+    monkeypatch.setattr(convolution, "BAND_BYTES", {512: band})
+    monkeypatch.setattr(convolution, "SHARED_FROM", shared_from)
+    x = preprocess(rng.uniform(0, 255, (43, 27, 3)))
+    found = []
+    for conv in ("im2col", "winograd"):
+        vgg = VGG19(weights, conv=conv, dtype="float64", threads=3)
+        features, tape = vgg.forward(x, ["relu2_2", "relu4_2"])
+        gradients = {tap: np.cos(F) for tap, F in features.items()}
+        found.append([*features.values(), vgg.backward(tape, gradients)])
+    for theirs, ours in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10 * np.abs(theirs).max())
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -305,3 +333,39 @@ def test_errors_in_a_thread_reach_the_caller():
     with pytest.raises(ZeroDivisionError):
         Workers(2).run(lambda n: 1 / n, [1, 0])
     assert blas_threads() == before
+
+
+def test_all_items_are_done_once_by_several_threads_and_in_order():
+    both = threading.Barrier(2)
+
+    def wait_for_the_other(n):
+        if n < 2:
+            both.wait(timeout=20)  # breaks if one thread has to do both
+        return n, threading.get_ident()
+
+    found = Workers(2).run(wait_for_the_other, iter(range(50)))
+    assert [n for n, _ in found] == list(range(50))
+    assert len({thread for _, thread in found}) == 2
+    assert threading.get_ident() in {thread for _, thread in found}
+    assert Workers(3).run(str, []) == []
+
+
+@pytest.mark.parametrize("fails", ["the caller", "the other"])
+def test_after_an_error_nothing_is_begun_and_nothing_goes_on(fails):
+    """Or else a thread would write into buffers that the caller has taken for something else."""
+    both, begun, done = threading.Barrier(2), [], []
+    caller = threading.get_ident()
+
+    def work(n):
+        begun.append(n)
+        if n < 2:
+            both.wait(timeout=20)
+            if (threading.get_ident() == caller) == (fails == "the caller"):
+                raise ZeroDivisionError
+        time.sleep(0.2)
+        done.append(n)
+
+    with pytest.raises(ZeroDivisionError):
+        Workers(2).run(work, range(50))
+    assert len(begun) == 2
+    assert len(done) == 1

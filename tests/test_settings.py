@@ -46,8 +46,10 @@ def test_numbers_are_pythons_own():
 
 def test_numpys_weights_leave_a_float32_network_in_float32(weights, content, style, monkeypatch):
     seen = []
-    convolve = winograd.convolve
-    monkeypatch.setattr(winograd, "convolve", lambda x, *a: seen.append(x.dtype) or convolve(x, *a))
+    enter = winograd.transform_input
+    monkeypatch.setattr(
+        winograd, "transform_input", lambda x, *a: seen.append(x.dtype) or enter(x, *a)
+    )
     settings = Settings(content_weight=np.float64(2), style_weight=np.float64(2))
     Objective(VGG19(weights), content, [style], settings)(255.0 - content)
     assert set(seen) == {np.dtype("float32")}

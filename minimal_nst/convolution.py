@@ -1,0 +1,255 @@
+"""The fast engine's convolutions: who computes what, on which thread, in which buffer.
+
+Winograd's is three stages: the tiles are transformed, multiplied, and transformed back. For a
+narrow layer each thread takes a band of the picture through all three while it lies in the cache.
+For a wide one that would be dear: each band reads all 36 transformed kernels, 38 MB for 512
+channels, more than the numbers of the picture. There all threads share one band. In the first stage
+and in the last they divide its rows of tiles among them, in between the 36 products; so each kernel
+is read once, and the matrices that it is multiplied by are as tall as can be.
+
+Glossary::
+
+    band        some rows of the picture, and their numbers in the buffers
+    here, there a band's two buffers; each stage reads from the one and writes to the other
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from . import layers, winograd
+from .backend import Array, Workers
+from .winograd import F4, TURNED, Transform
+
+BAND_BYTES = {128: 2**21, 256: 2**22, 512: 2**25}
+"""Wider side of a convolution, in channels -> bytes of a buffer of a band: what was fastest.
+
+Narrow layers are bound by memory and want buffers that stay in the second-level cache; wide ones
+are bound by their matrix products and want tall matrices."""
+
+SHARED_FROM = 512
+"""Channels of the wider side from which all threads share a band."""
+
+POINTS = 3
+"""Of the 36 products, how many a thread takes at a time."""
+
+DIRECT_BAND = 2**13
+"""Positions in a band of the first convolution."""
+
+
+class Job(NamedTuple):
+    """A convolution of one picture, as its engine wants it done.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Height and width.
+    dtype : dtype
+    read : callable
+        Rows -> the input's rows with, above and below, one more where there is one; and how many
+        there are above. It is asked on the thread that needs them, and may use its buffers.
+    place : callable
+        Rows -> where the output's are to be written: (h, W, C_out).
+    finish : callable
+        Rows, output -> None; is called once for each band that has been written.
+    buffer : callable
+        Name, shape, dtype -> the calling thread's memory of this name.
+    workers : Workers
+    """
+
+    shape: tuple[int, int]
+    dtype: Any
+    read: Callable[[slice], tuple[Array, int]]
+    place: Callable[[slice], Array]
+    finish: Callable[[slice, Array], None]
+    buffer: Callable[[str, tuple[int, ...], Any], Array]
+    workers: Workers
+
+
+class Kernel(NamedTuple):
+    """What the input is convolved with: `winograd.transform_kernel`, the bias, the matrices."""
+
+    U: Array
+    bias: Array | None
+    transform: Transform
+
+
+@dataclass(frozen=True)
+class Winograd:
+    """A convolution by `winograd`'s three stages.
+
+    Attributes
+    ----------
+    U : (36, C_in, C_out) array
+    bias : (C_out,) array
+    """
+
+    U: Array
+    bias: Array
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """(C_in, C_out)."""
+        _, C_in, C_out = self.U.shape
+        return C_in, C_out
+
+    def forward(self, job: Job) -> None:
+        """Convolve, and add the bias."""
+        self._convolve(job, Kernel(self.U, self.bias, F4))
+
+    def backward(self, job: Job) -> None:
+        """Carry the gradient back: the input is dL/dy, the output dL/dx."""
+        self._convolve(job, Kernel(self.U.transpose(0, 2, 1), None, TURNED))
+
+    def _convolve(self, job: Job, kernel: Kernel) -> None:
+        if max(self.channels) < SHARED_FROM:
+            job.workers.run(
+                lambda band: _stages(job, kernel, band, [band], [slice(None)], _in_turn),
+                self.bands(job),
+            )
+            return
+        points = bands(0, len(self.U), POINTS)
+        for band in self.bands(job):
+            rows = bands(band.start, band.stop, F4.m)
+            _stages(job, kernel, band, rows, points, job.workers.run)
+
+    def bands(self, job: Job) -> list[slice]:
+        """Cut the rows into bands of about `BAND_BYTES`; where each has one thread, an even number.
+
+        It does not depend on the threads, because BLAS rounds differently for matrices of other
+        heights.
+        """
+        width = max(self.channels)
+        down, across = (-(-side // F4.m) for side in job.shape)
+        limit = next(size for channels, size in BAND_BYTES.items() if width <= channels)
+        number = -(-len(self.U) * down * across * width * np.dtype(job.dtype).itemsize // limit)
+        if width < SHARED_FROM:
+            number = -(-number // 2) * 2
+        return bands(0, job.shape[0], F4.m * -(-down // number))
+
+
+def _stages(
+    job: Job,
+    kernel: Kernel,
+    band: slice,
+    parts: list[slice],
+    points: list[slice],
+    run: Callable[[Callable[[slice], None], Iterable[slice]], Any],
+) -> None:
+    """Take a band through the three stages: `run` over its parts, the points, and the parts."""
+    U, bias, transform = kernel
+    m, n = transform.m, transform.n
+    _, C_in, C_out = U.shape
+    C = max(C_in, C_out)
+    down, across = -(-(band.stop - band.start) // m), -(-job.shape[1] // m)
+    row = n * n * across * C
+    here = job.buffer("here", (down * row,), job.dtype)
+    there = job.buffer("there", (down * row,), job.dtype)
+    V = there[: n * n * down * across * C_in].reshape(n, n, down, across, C_in)
+    Z = here[: n * n * down * across * C_out].reshape(n, n, down, across, C_out)
+
+    def part(rows: slice) -> tuple[slice, slice, Array]:
+        """Of some rows: which tiles; which place of a buffer is theirs; and a third buffer."""
+        first, last = (rows.start - band.start) // m, -(-(rows.stop - band.start) // m)
+        strip = job.buffer("strip", ((last - first) * n * (m * across + 2) * C,), job.dtype)
+        return slice(first, last), slice(first * row, last * row), strip
+
+    def enter(rows: slice) -> None:
+        tiles, own, strip = part(rows)
+        x, above = job.read(rows)
+        winograd.transform_input(x, above, transform, here[own], strip, V[:, :, tiles])
+
+    def multiply(points: slice) -> None:
+        inputs, outputs = V.reshape(n * n, -1, C_in), Z.reshape(n * n, -1, C_out)
+        np.matmul(inputs[points], U[points], out=outputs[points])
+
+    def leave(rows: slice) -> None:
+        tiles, own, strip = part(rows)
+        y = job.place(rows)
+        winograd.transform_output(Z[:, :, tiles], bias, transform, there[own], strip, y)
+        job.finish(rows, y)
+
+    run(enter, parts)
+    run(multiply, points)
+    run(leave, parts)
+
+
+def _in_turn(function: Callable[[slice], None], items: Iterable[slice]) -> None:
+    for item in items:
+        function(item)
+
+
+@dataclass(frozen=True)
+class Direct:
+    """The first convolution, as in `layers` but with buffers: for three channels, tiles are a waste.
+
+    Attributes
+    ----------
+    kernel : (3, 3, 3, C_out) array
+    bias : (C_out,) array
+    """
+
+    kernel: Array
+    bias: Array
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """(C_in, C_out)."""
+        return self.kernel.shape[2], self.kernel.shape[3]
+
+    def forward(self, job: Job) -> None:
+        """As `Winograd.forward`: `layers.im2col`, three rows of nine numbers a position."""
+
+        def convolve(rows: slice) -> None:
+            (x, above), y = job.read(rows), job.place(rows)
+            h, W, C_out = y.shape
+            padded = job.buffer("padded", (h + 2, W + 2, 3), x.dtype)
+            padded[...] = 0
+            padded[1 - above : 1 - above + len(x), 1:-1] = x
+            down, right, _ = padded.strides
+            cols = job.buffer("columns", (h, W, 3, 9), x.dtype)
+            cols[...] = as_strided(padded, cols.shape, (down, right, down, x.itemsize))
+            np.matmul(cols.reshape(-1, 27), self.kernel.reshape(27, -1), out=y.reshape(-1, C_out))
+            y += self.bias
+            job.finish(rows, y)
+
+        job.workers.run(convolve, self.bands(job))
+
+    def backward(self, job: Job) -> None:
+        """As `Winograd.backward`: `layers.col2im`, with whole rows of the picture next to it."""
+
+        def convolve(rows: slice) -> None:
+            (dy, above), dx = job.read(rows), job.place(rows)
+            n, W, C_out = dy.shape
+            dcols = job.buffer("columns", (27, n * W), dy.dtype)
+            np.matmul(self.kernel.reshape(27, C_out), dy.reshape(-1, C_out).T, out=dcols)
+            padded = job.buffer("padded", (3, n + 2, W + 2), dy.dtype)
+            padded[...] = 0
+            for (i, j), part in zip(layers.OFFSETS, dcols.reshape(9, 3, n, W), strict=True):
+                padded[:, i : i + n, j : j + W] += part
+            dx[...] = padded[:, above + 1 : above + 1 + len(dx), 1:-1].transpose(1, 2, 0)
+            job.finish(rows, dx)
+
+        job.workers.run(convolve, self.bands(job))
+
+    def bands(self, job: Job) -> list[slice]:
+        """As `Winograd.bands`."""
+        H, W = job.shape
+        return bands(0, H, 2 * -(-DIRECT_BAND // (2 * W)))
+
+
+def prepare(kernel: Array, bias: Array) -> Winograd | Direct:
+    """The way to convolve with these parameters that is the fastest."""
+    if kernel.shape[2] == 3:
+        return Direct(kernel, bias)
+    return Winograd(winograd.transform_kernel(kernel), bias)
+
+
+def bands(start: int, stop: int, height: int) -> list[slice]:
+    """Cut rows into bands of this height."""
+    return [slice(i, min(i + height, stop)) for i in range(start, stop, height)]

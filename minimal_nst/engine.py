@@ -313,14 +313,16 @@ class _Room:
     """Memory that grows to the largest array that was ever asked of it."""
 
     def __init__(self) -> None:
-        self._bytes = np.empty(0, "uint8")
+        self._bytes = self._array = np.empty(0, "uint8")
 
     def take(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """An array in this memory; the one that was taken last is lost."""
-        size = math.prod(shape) * np.dtype(dtype).itemsize
-        if self._bytes.size < size:
-            self._bytes = np.empty(size, "uint8")
-        return self._bytes[:size].view(dtype).reshape(shape)
+        if self._array.shape != shape or self._array.dtype != dtype:
+            size = math.prod(shape) * np.dtype(dtype).itemsize
+            if self._bytes.size < size:
+                self._bytes = np.empty(size, "uint8")
+            self._array = self._bytes[:size].view(dtype).reshape(shape)
+        return self._array
 
 
 class _Memory(threading.local):
@@ -387,16 +389,13 @@ def _max_pool(z: Array, y: Array, gates: Array) -> None:
     largest, if it is not zero.
     """
     a, b, c, d = layers.quarters(z)
-    np.maximum(a, b, out=y)
-    np.maximum(y, c, out=y)
-    np.maximum(y, d, out=y)
-    vacant = y > 0
-    gates[...] = 0
-    for k, quarter in enumerate((a, b, c, d)):
-        wins = quarter == y
-        wins &= vacant
-        vacant ^= wins
-        gates |= wins.view("uint8") << k
+    upper, lower = np.maximum(a, b), np.maximum(c, d)
+    np.maximum(upper, lower, out=y)
+    in_upper, in_lower, below = (
+        (first < second).view("uint8") for first, second in ((a, b), (c, d), (upper, lower))
+    )
+    k = in_upper + below * (2 + in_lower - in_upper)
+    np.left_shift((y > 0).view("uint8"), k, out=gates)
 
 
 def _avg_pool(z: Array, y: Array, gates: Array) -> None:

@@ -49,7 +49,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 TAPS = 3
 
@@ -176,7 +175,8 @@ def transform_input(
         np.matmul(B[:, i], _as_rows(x[inside]), out=_as_rows(rows[t]))
     d = _take(spare, n, n, down, across, C_in)
     tile_row, row, column, channel = uncut.strides
-    d[...] = as_strided(uncut, d.shape, (column, row, tile_row, m * column, channel))
+    strides = (column, row, tile_row, m * column, channel)
+    d[...] = np.ndarray(d.shape, d.dtype, uncut, 0, strides)  # tiles overlap by two
     np.matmul(B, _for_each_row(d), out=_for_each_row(V))  # B^T d B
 
 
@@ -233,24 +233,18 @@ def _take(buffer: np.ndarray, *shape: int) -> np.ndarray:
 def _as_rows(x: np.ndarray) -> np.ndarray:
     """(..., n, W, C), where (W, C) is contiguous -> (..., n, W*C), without a copy."""
     *rest, W, C = x.shape
-    rows: np.ndarray = as_strided(x, (*rest, W * C), (*x.strides[:-2], x.itemsize))
-    return rows
+    return x.reshape(*rest, W * C)
 
 
 def _windows(x: np.ndarray, count: int, n: int, m: int) -> np.ndarray:
     """(H, W, C) -> (count, n, W*C): n rows at a time, beginning m rows apart, without a copy."""
     row = x.strides[0]
-    _, W, C = x.shape
-    windows: np.ndarray = as_strided(x, (count, n, W * C), (m * row, row, x.itemsize))
-    return windows
+    return np.ndarray((count, n, row // x.itemsize), x.dtype, x, 0, (m * row, row, x.itemsize))
 
 
 def _for_each_row(tiles: np.ndarray) -> np.ndarray:
     """(j, i, down, across, C) -> (i, j, down*across*C), without a copy: for each i, a matrix."""
-    n_j, n_i, *rest = tiles.shape
-    strides = (tiles.strides[1], tiles.strides[0], tiles.itemsize)
-    matrices: np.ndarray = as_strided(tiles, (n_i, n_j, math.prod(rest)), strides)
-    return matrices
+    return tiles.reshape(*tiles.shape[:2], -1).swapaxes(0, 1)
 
 
 def conv_forward(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from pathlib import Path
 
 AVX2 = {
     "OPENBLAS_CORETYPE": "Haswell",
@@ -31,3 +32,11 @@ def describe(threads, isa):
         f"{platform.machine()}{held}, {threads} threads, Python {platform.python_version()}, "
         f"NumPy {np.__version__}, PyTorch {torch.__version__}"
     )
+
+
+def peak():
+    """Bytes that the process has had at most; unlike getrusage's, not its parent's."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit("this system does not tell a process its peak")

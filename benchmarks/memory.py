@@ -13,17 +13,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from machine import peak
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 MIB = 2**20
-
-
-def peak():
-    """Bytes that the process has had at most; unlike getrusage's, not its parent's."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise SystemExit("this system does not tell a process its peak")
 
 
 def run(size, options):

@@ -15,6 +15,7 @@ Glossary::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from . import layers, winograd
 from .backend import Array, Workers
-from .winograd import F4, TURNED, Transform
+from .winograd import F2, F4, Transform
 
 BAND_BYTES = {128: 2**21, 256: 2**22, 512: 2**25}
 """Wider side of a convolution, in channels -> bytes of a buffer of a band: what was fastest.
@@ -35,8 +36,15 @@ are bound by their matrix products and want tall matrices."""
 SHARED_FROM = 512
 """Channels of the wider side from which all threads share a band."""
 
+PART = 2**7
+"""Positions of a shared band that a thread transforms at a time, at least."""
+
 POINTS = 3
 """Of the 36 products, how many a thread takes at a time."""
+
+FEW_POSITIONS = 2**8
+"""In so small a picture a layer whose bands are shared has more kernels to read than tiles: it is
+done by F(2x2), whose kernels are less than half as many."""
 
 DIRECT_BAND = 2**13
 """Positions in a band of the first convolution."""
@@ -85,12 +93,14 @@ class Winograd:
 
     Attributes
     ----------
-    U : (36, C_in, C_out) array
+    U : (n*n, C_in, C_out) array
     bias : (C_out,) array
+    transform : Transform
     """
 
     U: Array
     bias: Array
+    transform: Transform
 
     @property
     def channels(self) -> tuple[int, int]:
@@ -98,13 +108,17 @@ class Winograd:
         _, C_in, C_out = self.U.shape
         return C_in, C_out
 
+    def suits(self, shape: tuple[int, int]) -> bool:
+        """Whether `prepare` would do the same for a picture of this height and width."""
+        return self.transform is _transform_for(self.channels, shape)
+
     def forward(self, job: Job) -> None:
         """Convolve, and add the bias."""
-        self._convolve(job, Kernel(self.U, self.bias, F4))
+        self._convolve(job, Kernel(self.U, self.bias, self.transform))
 
     def backward(self, job: Job) -> None:
         """Carry the gradient back: the input is dL/dy, the output dL/dx."""
-        self._convolve(job, Kernel(self.U.transpose(0, 2, 1), None, TURNED))
+        self._convolve(job, Kernel(self.U.transpose(0, 2, 1), None, self.transform.turned()))
 
     def _convolve(self, job: Job, kernel: Kernel) -> None:
         if max(self.channels) < SHARED_FROM:
@@ -113,9 +127,10 @@ class Winograd:
                 self.bands(job),
             )
             return
+        m = self.transform.m
         points = bands(0, len(self.U), POINTS)
         for band in self.bands(job):
-            rows = bands(band.start, band.stop, F4.m)
+            rows = bands(band.start, band.stop, m * -(-PART // (m * job.shape[1])))
             _stages(job, kernel, band, rows, points, job.workers.run)
 
     def bands(self, job: Job) -> list[slice]:
@@ -125,12 +140,13 @@ class Winograd:
         heights.
         """
         width = max(self.channels)
-        down, across = (-(-side // F4.m) for side in job.shape)
+        m = self.transform.m
+        down, across = (-(-side // m) for side in job.shape)
         limit = next(size for channels, size in BAND_BYTES.items() if width <= channels)
         number = -(-len(self.U) * down * across * width * np.dtype(job.dtype).itemsize // limit)
         if width < SHARED_FROM:
             number = -(-number // 2) * 2
-        return bands(0, job.shape[0], F4.m * -(-down // number))
+        return bands(0, job.shape[0], m * -(-down // number))
 
 
 def _stages(
@@ -202,6 +218,10 @@ class Direct:
         """(C_in, C_out)."""
         return self.kernel.shape[2], self.kernel.shape[3]
 
+    def suits(self, shape: tuple[int, int]) -> bool:
+        """As `Winograd.suits`."""
+        return True
+
     def forward(self, job: Job) -> None:
         """As `Winograd.forward`: `layers.im2col`, three rows of nine numbers a position."""
 
@@ -243,11 +263,18 @@ class Direct:
         return bands(0, H, 2 * -(-DIRECT_BAND // (2 * W)))
 
 
-def prepare(kernel: Array, bias: Array) -> Winograd | Direct:
-    """The way to convolve with these parameters that is the fastest."""
-    if kernel.shape[2] == 3:
+def prepare(kernel: Array, bias: Array, shape: tuple[int, int]) -> Winograd | Direct:
+    """The way to convolve a picture of this height and width that is the fastest."""
+    _, _, C_in, C_out = kernel.shape
+    if C_in == 3:
         return Direct(kernel, bias)
-    return Winograd(winograd.transform_kernel(kernel), bias)
+    transform = _transform_for((C_in, C_out), shape)
+    return Winograd(winograd.transform_kernel(kernel, transform), bias, transform)
+
+
+def _transform_for(channels: tuple[int, int], shape: tuple[int, int]) -> Transform:
+    small = max(channels) >= SHARED_FROM and math.prod(shape) <= FEW_POSITIONS
+    return F2 if small else F4
 
 
 def bands(start: int, stop: int, height: int) -> list[slice]:

@@ -25,7 +25,7 @@ import numpy as np
 
 from . import layers
 from .backend import Array, Workers, array_module
-from .convolution import Job, bands, prepare
+from .convolution import Direct, Job, Winograd, bands, prepare
 
 Parameters = Callable[[str], tuple[Array, Array]]
 """Name of a convolution -> (kernel, bias)."""
@@ -186,7 +186,8 @@ class Fast:
     def __init__(self, parameters: Parameters, pooling: str, workers: Workers) -> None:
         self._pooling = pooling
         self._workers = workers
-        self._convolution = cache(lambda layer: prepare(*parameters(layer)))
+        self._parameters = parameters
+        self._prepared: dict[str, Winograd | Direct] = {}
         self._alone = Textbook(parameters, pooling)
         self._memory = _Memory()
 
@@ -206,8 +207,8 @@ class Fast:
         """See `Engine`."""
         if not step[0].startswith("conv"):  # behind a tap: too rare to be worth code of its own
             return self._alone.forward(step, x, kept)
-        convolution = self._convolution(step[0])
         H, W, _ = x.shape
+        convolution = self._convolution(step[0], (H, W))
         C = convolution.channels[1]
         if len(step) == 3:
             y = self._output((H // 2, W // 2, C), x.dtype, kept)
@@ -241,8 +242,8 @@ class Fast:
         """See `Engine`."""
         if not step[0].startswith("conv"):
             return self._alone.backward(step, np.asarray(dy), cache, gradient)
-        convolution = self._convolution(step[0])
         gates, shape = cache
+        convolution = self._convolution(step[0], shape[:2])
         dx = self._output(shape, dy.dtype, kept=step[0] == "conv1_1")
 
         def read(rows: slice) -> tuple[Array, int]:
@@ -257,6 +258,13 @@ class Fast:
             Job(shape[:2], dy.dtype, read, dx.__getitem__, finish, self._buffer, self._workers)
         )
         return dx
+
+    def _convolution(self, layer: str, shape: tuple[int, int]) -> Winograd | Direct:
+        """A convolution, prepared; kept until it is asked for a size that it does not suit."""
+        found = self._prepared.get(layer)
+        if found is None or not found.suits(shape):
+            found = self._prepared[layer] = prepare(*self._parameters(layer), shape)
+        return found
 
     def _dz(self, step: Step, dy: Array, gates: Array, rows: slice, W: int) -> Array:
         """Some rows of dL/dz: back through the pooling and the ReLU, if the step has them."""

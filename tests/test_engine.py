@@ -40,7 +40,7 @@ def test_the_transform_computes_the_filter():
     t, g, d = winograd.F4, rng.standard_normal(3), rng.standard_normal(6)
     y = t.A_T @ ((t.G @ g) * (t.B_T @ d))
     np.testing.assert_allclose(y, [d[k : k + 3] @ g for k in range(4)], atol=1e-13)
-    turned = winograd.TURNED
+    turned = t.turned()
     y = turned.A_T @ ((t.G @ g) * (turned.B_T @ d))
     np.testing.assert_allclose(y, [d[k : k + 3] @ g[::-1] for k in range(4)], atol=1e-13)
 
@@ -141,6 +141,19 @@ def test_however_it_is_cut(weights, rng, monkeypatch, shared_from, band):
         found.append([*features.values(), vgg.backward(tape, gradients)])
     for theirs, ours in zip(*found, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10 * np.abs(theirs).max())
+
+
+def test_small_pictures_have_smaller_tiles_and_a_network_serves_all_sizes(weights, rng):
+    """Kernels are transformed for one size and, when another one comes, anew."""
+    images = [rng.uniform(0, 255, (size, size + 3, 3)) for size in (40, 180, 40)]
+    one = VGG19(weights)
+    for image, m in zip(images, (2, 4, 2), strict=True):
+        ours = one.features(image, ["relu4_1"])["relu4_1"]
+        fresh = VGG19(weights)
+        assert (ours == fresh.features(image, ["relu4_1"])["relu4_1"]).all()
+        for vgg in (one, fresh):
+            assert vgg.engine._convolution("conv4_1", ours.shape[:2]).transform.m == m
+            assert vgg.engine._convolution("conv2_1", ours.shape[:2]).transform.m == 4
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -101,25 +101,31 @@ def pytorch(content, style, size, most, threads, search):
     return stamps, losses
 
 
-def course(title, way, changes, options):
-    """Seconds since the start and loss, of each evaluation, in a process of its own."""
+def pictures(title):
+    """The paths of a pair."""
     content, style = PAIRS[title]
-    arguments = [str(ROOT / "examples/content" / content), str(ROOT / "examples/style" / style)]
-    program = "pytorch" if way in PYTORCH else "ours"
-    changes = changes if way in PYTORCH else {**changes, "preset": options.preset}
-    code = (
-        f"import convergence, json; print(json.dumps(convergence.{program}(*{arguments}, "
-        f"{options.size}, {max(options.evaluations)}, {options.threads}, **{changes})))"
-    )
+    return str(ROOT / "examples/content" / content), str(ROOT / "examples/style" / style)
+
+
+def in_a_process(module, call):
+    """When it was started, and what a call of a benchmark returns in a process of its own."""
     started = time.time()
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", f"import {module}, json; print(json.dumps({module}.{call}))"],
         cwd=Path(__file__).parent,
         stdout=subprocess.PIPE,
         check=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    stamps, losses = json.loads(done.stdout)
+    return started, json.loads(done.stdout)
+
+
+def course(title, way, changes, options):
+    """Seconds since the start and loss, of each evaluation, in a process of its own."""
+    program = "pytorch" if way in PYTORCH else "ours"
+    changes = changes if way in PYTORCH else {**changes, "preset": options.preset}
+    arguments = (*pictures(title), options.size, max(options.evaluations), options.threads)
+    started, (stamps, losses) = in_a_process("convergence", f"{program}(*{arguments}, **{changes})")
     return [stamp - started for stamp in stamps], losses
 
 

@@ -17,6 +17,11 @@ RUNS = {  # benchmark -> arguments, what it needs, what it prints
     "history": (["--size", "48", "--iterations", "2", "--pairs", "1,2"], "", "    1 pairs: loss"),
     "program": (["--size", "32", "--iterations", "1", "--rounds", "1"], "pastiche", "  stylize  "),
     "scales": (["--size", "48", "--iterations", "2", "--pairs", "1"], "", "48 px: cost so far"),
+    "time_to_loss": (
+        ["--size", "48", "--evaluations", "2", "--pairs", "1"],
+        "torch",
+        "ours, coarse to fine",
+    ),
     "wasserstein": (["--size", "48", "--pairs", "1"], "", "relu1_1"),
 }
 

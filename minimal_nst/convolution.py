@@ -50,7 +50,8 @@ DIRECT_BAND = 2**13
 """Positions in a band of the first convolution."""
 
 
-class Job(NamedTuple):
+@dataclass(frozen=True)
+class Job:
     """A convolution of one picture, as its engine wants it done.
 
     Attributes

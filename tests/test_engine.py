@@ -27,7 +27,7 @@ from minimal_nst import (
 )
 from minimal_nst.architecture import LAYERS
 from minimal_nst.backend import CPU, Workers, available_processors
-from minimal_nst.engine import _POOL, Fast, Textbook
+from minimal_nst.engine import _POOL, Fast, Textbook, _Room
 from minimal_nst.vgg import preprocess
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -197,6 +197,17 @@ def test_a_network_that_is_dropped_gives_its_memory_back_at_once(weights, conten
         assert [watch() for watch in watched] == [None, None]
     finally:
         gc.enable()
+
+
+def test_a_room_gives_what_was_asked_for_in_the_same_memory():
+    room = _Room()
+    first = room.take((3, 4), "float64")
+    again = room.take((3, 4), np.dtype("float64"))
+    smaller = room.take((3, 4), "float32")
+    assert (first.dtype, again.dtype, smaller.dtype) == ("float64", "float64", "float32")
+    assert np.shares_memory(first, again)
+    assert np.shares_memory(first, smaller)
+    assert room.take((5, 4), "float32").shape == (5, 4)
 
 
 def test_threads_share_a_network(weights, rng):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+from importlib import metadata
 from pathlib import Path
 
 AVX2 = {
@@ -23,15 +25,13 @@ def prepare(threads, isa):
 
 
 def describe(threads, isa):
-    """A line for the head of a table."""
-    import numpy as np
-    import torch
-
+    """A line for the head of a table; a library that is not installed is left out."""
     held = ", held to AVX2" if isa == "avx2" else ""
-    return (
-        f"{platform.machine()}{held}, {threads} threads, Python {platform.python_version()}, "
-        f"NumPy {np.__version__}, PyTorch {torch.__version__}"
-    )
+    versions = [f"Python {platform.python_version()}"]
+    for name, library in (("NumPy", "numpy"), ("PyTorch", "torch")):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions.append(f"{name} {metadata.version(library)}")
+    return f"{platform.machine()}{held}, {threads} threads, {', '.join(versions)}"
 
 
 def peak():

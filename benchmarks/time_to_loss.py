@@ -93,11 +93,10 @@ if __name__ == "__main__":
         for way, changes in WAYS.items():
             mine, count = once(f"{title}: {way}", ours, title, changes, goal, options)
             ratios[way].append(seconds / mine)
-            print(
-                f"  {way:22} {mine:7.1f} s  {count:4.0f} evaluations   "
-                f"PyTorch / this: {seconds / mine:5.2f}",
-                flush=True,
-            )
+            figures = f"{mine:7.1f} s  {count:4.0f} evaluations"
+            if math.isinf(mine):
+                figures = f"{'not reached':32}"
+            print(f"  {way:22} {figures}   PyTorch / this: {seconds / mine:5.2f}", flush=True)
     print("\nmedian of PyTorch's time over ours")
     for way, values in ratios.items():
         print(f"  {way:22} {statistics.median(values):5.2f}")

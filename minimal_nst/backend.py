@@ -215,7 +215,12 @@ class Workers:
         if not isinstance(threads, int | np.integer) or threads < 1:
             raise UsageError(f"threads is {threads!r}; it must be a whole number, 1 or more")
         self.threads = int(threads)
-        self._process, self._pool = os.getpid(), ThreadPoolExecutor(self.threads)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Helpers for a caller, who works along."""
+        self._process = os.getpid()
+        self._pool = ThreadPoolExecutor(max(1, self.threads - 1))
 
     def run(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
         """Call `function` with each of `items`; return the results in their order.
@@ -224,7 +229,7 @@ class Workers:
         of the threads, and none of them waits: who is done takes the next item.
         """
         if self._process != os.getpid():  # no thread survives a fork
-            self._process, self._pool = os.getpid(), ThreadPoolExecutor(self.threads)
+            self._begin()
         queue = deque(enumerate(items))
         results: list[Any] = [None] * len(queue)
 

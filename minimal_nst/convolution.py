@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -80,14 +80,6 @@ class Job:
     workers: Workers
 
 
-class Kernel(NamedTuple):
-    """What the input is convolved with: `winograd.transform_kernel`, the bias, the matrices."""
-
-    U: Array
-    bias: Array | None
-    transform: Transform
-
-
 @dataclass(frozen=True)
 class Winograd:
     """A convolution by `winograd`'s three stages.
@@ -95,12 +87,13 @@ class Winograd:
     Attributes
     ----------
     U : (n*n, C_in, C_out) array
-    bias : (C_out,) array
+        From `winograd.transform_kernel`.
+    bias : (C_out,) array or None
     transform : Transform
     """
 
     U: Array
-    bias: Array
+    bias: Array | None
     transform: Transform
 
     @property
@@ -115,16 +108,16 @@ class Winograd:
 
     def forward(self, job: Job) -> None:
         """Convolve, and add the bias."""
-        self._convolve(job, Kernel(self.U, self.bias, self.transform))
+        self._convolve(job)
 
     def backward(self, job: Job) -> None:
         """Carry the gradient back: the input is dL/dy, the output dL/dx."""
-        self._convolve(job, Kernel(self.U.transpose(0, 2, 1), None, self.transform.turned()))
+        Winograd(self.U.transpose(0, 2, 1), None, self.transform.turned())._convolve(job)
 
-    def _convolve(self, job: Job, kernel: Kernel) -> None:
+    def _convolve(self, job: Job) -> None:
         if max(self.channels) < SHARED_FROM:
             job.workers.run(
-                lambda band: _stages(job, kernel, band, [band], [slice(None)], _in_turn),
+                lambda band: _stages(job, self, band, [band], [slice(None)], _in_turn),
                 self.bands(job),
             )
             return
@@ -132,7 +125,7 @@ class Winograd:
         points = bands(0, len(self.U), POINTS)
         for band in self.bands(job):
             rows = bands(band.start, band.stop, m * -(-PART // (m * job.shape[1])))
-            _stages(job, kernel, band, rows, points, job.workers.run)
+            _stages(job, self, band, rows, points, job.workers.run)
 
     def bands(self, job: Job) -> list[slice]:
         """Cut the rows into bands of about `BAND_BYTES`; where each has one thread, an even number.
@@ -152,14 +145,14 @@ class Winograd:
 
 def _stages(
     job: Job,
-    kernel: Kernel,
+    convolution: Winograd,
     band: slice,
     parts: list[slice],
     points: list[slice],
     run: Callable[[Callable[[slice], None], Iterable[slice]], Any],
 ) -> None:
     """Take a band through the three stages: `run` over its parts, the points, and the parts."""
-    U, bias, transform = kernel
+    U, bias, transform = convolution.U, convolution.bias, convolution.transform
     m, n = transform.m, transform.n
     _, C_in, C_out = U.shape
     C = max(C_in, C_out)

@@ -26,8 +26,11 @@ VECTORS = {"lbfgs": (19, 2, 0), "own-lbfgs": (11, 0, 2), "adam": (10, 0, 0)}
 """Optimiser -> arrays of the picture's size, as measured: in float64, and for each step that L-BFGS
 remembers in float64 and in the network's dtype."""
 
-WORKER = 40 * 2**20
+WORKER = 20 * 2**20
 """Buffers of a thread of the fast engine."""
+
+SHARED = 2**25
+"""The most that one of the two buffers takes which all its threads share, for the wide layers."""
 
 CODES = 24 * 2**20
 """The embedded weights, as they stay in memory."""
@@ -68,8 +71,11 @@ def needed(
     products = (36 if fast else 9) * sum(
         i * o for name, (i, o) in CONVOLUTIONS.items() if name in path
     )
-    fixed = CODES + item * (products + targets) + (WORKER * threads if fast else 0)
+    fixed = CODES + item * (products + targets)
     if fast:
+        wide = ("conv4", "conv5")  # in tiles of 36 numbers for 16
+        tiles = [v[layer] * 36 // 16 for v in (here, *there) for layer in v if layer[:5] in wide]
+        fixed += WORKER * threads + 2 * min(SHARED, item * max(tiles, default=0))
         # a ReLU is in one step with its convolution, and with the pooling after it
         steps = [layer for layer in path if layer.startswith("relu") and layer not in every]
         between = [_pool_after(layer, path) or layer for layer in steps]

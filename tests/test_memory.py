@@ -33,6 +33,7 @@ def benchmark():
         {"iterations": 25},
         {"iterations": 1, "optimizer": "adam", "conv": "im2col", "style_size": 300},
         {"iterations": 1, "optimizer": "adam", "style_size": 512, "pooling": "avg"},
+        {"iterations": 1, "optimizer": "adam", "threads": 8},
     ],
 )
 def test_prediction_is_within_a_fifth_of_the_peak(benchmark, choice):

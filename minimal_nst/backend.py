@@ -6,7 +6,7 @@ The layers and losses never choose: they ask an array which module it belongs to
 Glossary::
 
     xp       the array module, `numpy` or `cupy`
-    device   'cpu', 'cuda', 'cuda:1' or 'auto'
+    device   'cpu', 'cuda' or 'auto'
     Array    an array of either module
 """
 
@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import threading
+import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -61,7 +63,7 @@ class Backend:
     xp : module
         `numpy` or `cupy`.
     name : str
-        'cpu' or 'cuda:0', for messages.
+        'cpu' or 'cuda', for messages.
     fft_name : str
         The module of cosine transforms.
     """
@@ -85,11 +87,41 @@ class Backend:
         host: np.ndarray = to_host(x)
         return host
 
+    def fetch(self, numbers: Sequence[Array]) -> list[Any]:
+        """Python numbers of arrays without axes: all in one transfer, for which one has to wait."""
+        found: list[Any] = self.download(self.xp.stack(numbers)).tolist() if numbers else []
+        return found
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """While inside, what a GPU's libraries call its want of memory is a `MemoryError`.
+
+        Afterwards the memory that CuPy keeps for the next array is given back to the others who
+        share the card.
+        """
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, MemoryError) or not _WANT_OF_MEMORY.search(str(error)):
+                raise
+            want = MemoryError(str(error))
+            vars(want).update(vars(error))
+            raise want from error
+        finally:
+            if hasattr(self.xp, "get_default_memory_pool"):
+                self.xp.get_default_memory_pool().free_all_blocks()
+
     def __reduce__(self) -> tuple[Any, ...]:
         return select, (self.name,)
 
 
 CPU = Backend(np, "cpu")
+
+_WANT_OF_MEMORY = re.compile("ALLOC_FAILED|OUT_OF_MEMORY|out of memory", re.IGNORECASE)
+"""As cuBLAS, the driver and the runtime have it: memory outside of CuPy's own."""
+
+SLOW_START = 3.0
+"""Seconds after which it is told what the GPU is waited for."""
 
 
 def select(device: str | Backend) -> Backend:
@@ -97,10 +129,10 @@ def select(device: str | Backend) -> Backend:
 
     Parameters
     ----------
-    device : {'cpu', 'cuda', 'cuda:N', 'auto'} or Backend
-        'cuda' is the first GPU; 'auto' is the GPU where one works, else the CPU (with a warning
-        that says why, if CuPy is installed). A `Backend`
-        is returned as it is.
+    device : {'cpu', 'cuda', 'auto'} or Backend
+        'cuda' is the first GPU that the process sees: $CUDA_VISIBLE_DEVICES chooses among several.
+        'auto' is the GPU where one works, else the CPU (with a warning that says why, if CuPy is
+        installed). A `Backend` is returned as it is.
 
     Returns
     -------
@@ -115,13 +147,16 @@ def select(device: str | Backend) -> Backend:
         return device
     if device == "cpu":
         return CPU
-    if not isinstance(device, str):
-        raise UsageError(f"unknown device {device!r}; use 'cpu', 'cuda', 'cuda:N' or 'auto'")
-    kind, _, number = device.partition(":")
-    if device != "auto" and (kind != "cuda" or (number and not number.isdecimal())):
-        raise UsageError(f"unknown device '{device}'; use cpu, cuda, cuda:N or auto")
+    if isinstance(device, str) and device.startswith("cuda:"):
+        number = device.partition(":")[2]
+        raise UsageError(
+            f"unknown device '{device}'; use cuda, and choose the card in the environment, such as "
+            f"CUDA_VISIBLE_DEVICES={number or 0}"
+        )
+    if device not in ("cuda", "auto"):
+        raise UsageError(f"unknown device {device!r}; use cpu, cuda or auto")
     try:
-        return _connect_to_gpu(int(number or 0))
+        return _connect_to_gpu()
     except Exception as error:  # whatever CuPy or the driver raise, it means: no GPU here
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if device == "auto":
@@ -130,25 +165,34 @@ def select(device: str | Backend) -> Backend:
                 warnings.warn(note, NSTWarning, stacklevel=2)
             return CPU
         raise UsageError(
-            f"device '{device}' cannot be used: {reason}; use --device cpu, or auto to fall back"
+            f"device 'cuda' cannot be used: {reason}; use --device cpu, or auto to fall back"
         ) from error
 
 
-def _connect_to_gpu(number: int) -> Backend:
-    """Import CuPy and try it: an elementwise kernel needs NVRTC, a product needs cuBLAS."""
+def _connect_to_gpu() -> Backend:
+    """Import CuPy and try all that is needed of it.
+
+    A product needs cuBLAS, an elementwise kernel NVRTC, and a sum in double precision NVRTC with
+    the headers of CUB, which takes seconds where it was never asked for.
+    """
     try:
         cupy = importlib.import_module("cupy")
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise UsageError(
-            'CuPy is not installed or broken (pip install "minimal_nst[cuda13]")'
+            'CuPy is not installed (pip install "minimal_nst[cuda13]", or cuda12 for a driver '
+            "before 580)"
         ) from error
-    if not cupy.cuda.is_available():
-        raise UsageError("CuPy finds no GPU (is an NVIDIA driver installed?)")
-    cupy.cuda.Device(number).use()
-    x = cupy.ones((2, 2), dtype="float32")
-    if float((x @ x + x).sum()) != 12.0:
+    if not cupy.cuda.runtime.getDeviceCount():  # or it raises, and says why
+        raise UsageError("CuPy finds no GPU")
+    start = time.monotonic()
+    x = cupy.ones((300, 2), dtype="float32")
+    if float((x @ x.T + x[:, :1]).sum(dtype="float64")) != 3 * 300**2:
         raise UsageError("the GPU computes 1 + 1 wrongly")
-    return Backend(cupy, f"cuda:{number}", "cupyx.scipy.fft")
+    seconds = time.monotonic() - start
+    if seconds > SLOW_START:
+        note = f"the GPU took {seconds:.0f} s to get ready; what CuPy has compiled it keeps"
+        warnings.warn(note, NSTWarning, stacklevel=3)
+    return Backend(cupy, "cuda", "cupyx.scipy.fft")
 
 
 class _OneThread:

@@ -19,6 +19,11 @@ from .backend import Array
 from .losses import Product, gram_matrix, sum_of
 
 
+def area(T: Array) -> Any:
+    """P, a Python number: one with a dtype would make everything as precise as itself."""
+    return sum_of(T * T).item()
+
+
 def guided_gram_matrix(F: Array, T: Array, contract: Product = operator.matmul) -> Array:
     r"""Correlations between the channels in one region, per position.
 
@@ -42,7 +47,7 @@ def guided_gram_matrix(F: Array, T: Array, contract: Product = operator.matmul) 
     Gatys et al. (2017), "Controlling Perceptual Factors in Neural Style Transfer", eqs. 6 and 7.
     The course: :eq:`guided`.
     """
-    return gram_matrix(T * F, contract) / sum_of(T * T)
+    return gram_matrix(T * F, contract) / area(T)
 
 
 def guided_style_loss(
@@ -80,7 +85,7 @@ def guided_style_loss(
     """
     D = guided_gram_matrix(F, T, contract) - A
     scale = weight / F.shape[1] ** 2
-    return scale * sum_of(D * D) / 4, (scale / sum_of(T * T)) * (T * T) * (F @ D)
+    return scale * sum_of(D * D) / 4, (scale / area(T)) * (T * T) * (F @ D)
 
 
 def mean_covariance(
@@ -109,7 +114,7 @@ def mean_covariance(
         The mean's products with itself, of the units of C.
     mu : (1, N) array
     """
-    mu = (T * T).T @ F / sum_of(T * T)
+    mu = (T * T).T @ F / area(T)
     return guided_gram_matrix(F - mu, T, contract), mu.T @ mu, mu
 
 
@@ -150,5 +155,5 @@ def mean_covariance_loss(
     covariance, products, mu = mean_covariance(F, T, contract)
     D, D_mu = covariance - C, products - B
     scale = weight / F.shape[1] ** 2
-    dF = (scale / sum_of(T * T)) * (T * T) * ((F - mu) @ D + mu @ D_mu)
+    dF = (scale / area(T)) * (T * T) * ((F - mu) @ D + mu @ D_mu)
     return scale * (sum_of(D * D) + sum_of(D_mu * D_mu)) / 4, dF

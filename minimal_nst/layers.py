@@ -187,7 +187,7 @@ def max_pool_forward(x: Array) -> tuple[Array, Array]:
     for k, quarter in enumerate(others, start=1):
         larger = quarter.real > y.real
         y = xp.where(larger, quarter, y)
-        winners[larger] = k
+        winners = xp.where(larger, k, winners)
     return y, winners
 
 

@@ -11,7 +11,8 @@ Glossary::
 
 Each loss takes the weight that it has in the objective, so that scaling costs nothing, and
 `style_loss` takes the functions by which matrices are multiplied, so that they can be faster ones.
-Losses are summed in float64 (or complex128) whatever the features' dtype, and are Python numbers.
+Losses are summed in float64 (or complex128) whatever the features' dtype. They are numbers without
+axes that lie where the features do: on a GPU, asking for their values is left to whoever needs them.
 """
 
 from __future__ import annotations
@@ -226,6 +227,5 @@ def keras_variation(x: Array, weight: float = 1.0) -> tuple[Any, Array]:
 
 
 def sum_of(x: Array) -> Any:
-    """Sum in double precision, as a Python number."""
-    double = "complex128" if x.dtype.kind == "c" else "float64"
-    return x.sum(dtype=double).item()
+    """Sum in double precision: a NumPy number; on a GPU an array without axes."""
+    return x.sum(dtype="complex128" if x.dtype.kind == "c" else "float64")

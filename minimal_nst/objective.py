@@ -185,10 +185,14 @@ class Objective:
         if image.dtype.kind not in "uifc":
             raise UsageError(f"the picture holds {image.dtype}; pass numbers")
         loss, dx = self.evaluate(preprocess(image))
-        return loss, dx[..., ::-1]
+        return loss, self.vgg.backend.download(dx)[..., ::-1]
 
-    def evaluate(self, x: np.ndarray) -> tuple[Any, np.ndarray]:
-        """The same as calling, for x and dL/dx in VGG space: what an optimiser moves."""
+    def evaluate(self, x: Array) -> tuple[Any, Array]:
+        """The same as calling, for x and dL/dx in VGG space: what an optimiser moves.
+
+        x may live on the host or on the network's device; dL/dx lives there. On a GPU the terms are
+        all that crosses, and they do so together.
+        """
         backend = self.vgg.backend
         image = backend.upload(x, self.vgg.dtype)
         features, tape = self.vgg.forward(image, {**self._content_weights, **self._style_weights})
@@ -203,8 +207,8 @@ class Objective:
         if self.settings.tv_weight:
             terms["tv"], dTV = self._variation(image)
             dx = dx + dTV
-        self.terms = terms
-        return sum(terms.values()), backend.download(dx)
+        self.terms = dict(zip(terms, backend.fetch([*terms.values()]), strict=True))
+        return sum(self.terms.values()), dx
 
     def _content(self, features: dict[str, Array]) -> Iterator[Term]:
         """The content terms: the paper's 1/2 sum, or the mean of squares."""

@@ -1,7 +1,8 @@
 """Minimisers of a callable: SciPy's L-BFGS-B, and Adam by hand, behind one interface.
 
 Nothing here knows what is minimised. The callable takes an array and returns (loss, gradient);
-whatever happens, the best point that was seen is what comes back.
+whatever happens, the best point that was seen is what comes back. Arrays may be NumPy's or CuPy's,
+but for SciPy's method.
 
 Glossary::
 
@@ -21,10 +22,11 @@ from typing import Any
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize as scipy_minimize
 
+from .backend import Array, array_module
 from .errors import NotFinite, UsageError
 from .lbfgs import MINIMUM, NO_LOWER, Metric, lbfgs
 
-Function = Callable[[np.ndarray], tuple[float, np.ndarray]]
+Function = Callable[[Array], tuple[float, Array]]
 
 WINDOW = 20
 """Evaluations over which a tolerance looks back: single ones may gain nothing on the way down."""
@@ -55,7 +57,7 @@ class Minimum:
         Whether it was ended from outside: by `stop`, by the callback, or because its time is over.
     """
 
-    x: np.ndarray
+    x: Array
     loss: float = math.inf
     losses: list[float] = field(default_factory=list)
     iterations: int = 0
@@ -117,7 +119,7 @@ class _Raised(Exception):
 @np.errstate(over="ignore", invalid="ignore")  # what is not finite is seen in `evaluate`
 def minimize(
     function: Function,
-    x0: np.ndarray,
+    x0: Array,
     method: str = "lbfgs",
     iterations: int = 500,
     learning_rate: float = 2.0,
@@ -179,9 +181,10 @@ def minimize(
     for name, hook in (("callback", callback), ("stop", stop)):
         if hook is not None and not callable(hook):
             raise UsageError(f"{name} is {hook!r}; it must be callable")
-    best = Minimum(np.array(x0, dtype=np.float64))
+    xp = array_module(x0)
+    best = Minimum(xp.array(x0, dtype="float64"))
 
-    def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
+    def evaluate(x: Array) -> tuple[float, Array]:
         if best.losses and stop is not None and stop():
             raise _End("it was asked to")
         if best.losses and time.monotonic() > deadline:
@@ -195,7 +198,7 @@ def minimize(
         best.losses.append(loss)
         if not math.isfinite(loss):
             raise NotFinite(f"the loss is {loss} at evaluation {best.evaluations}")
-        if not np.isfinite(g).all():
+        if not bool(xp.isfinite(g).all()):
             raise NotFinite(f"the gradient is not finite at evaluation {best.evaluations}")
         if loss < best.loss:
             best.x, best.loss = x.copy(), loss
@@ -280,7 +283,7 @@ def _lbfgs(
 
 def _own_lbfgs(
     evaluate: Function,
-    x0: np.ndarray,
+    x0: Array,
     iterations: int,
     report: Callable[[float], None],
     options: dict[str, Any],
@@ -293,7 +296,7 @@ def _own_lbfgs(
 
 def _adam(
     evaluate: Function,
-    x0: np.ndarray,
+    x0: Array,
     iterations: int,
     report: Callable[[float], None],
     options: dict[str, Any],
@@ -301,14 +304,15 @@ def _adam(
     """Adam: steps along the mean gradient, divided by its size (Kingma & Ba 2015, algorithm 1)."""
     known = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "decay": 1.0, "decay_every": 50}
     beta1, beta2, epsilon, decay, decay_every = {**known, **options["adam"]}.values()
-    x, m, v = x0, np.zeros_like(x0), np.zeros_like(x0)
+    xp = array_module(x0)
+    x, m, v = x0, xp.zeros_like(x0), xp.zeros_like(x0)
     _, g = evaluate(x)
     for t in range(1, iterations + 1):
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g * g
         m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
         step = options["learning_rate"] * decay ** ((t - 1) // decay_every)
-        x = x - step * m_hat / (np.sqrt(v_hat) + epsilon)
+        x = x - step * m_hat / (xp.sqrt(v_hat) + epsilon)
         loss, g = evaluate(x)
         report(loss)
     return _done(iterations)

@@ -13,7 +13,7 @@ import scipy.fft
 
 from . import colors, images, memory, regions
 from .architecture import canvas
-from .backend import CPU, Backend
+from .backend import CPU, Array, Backend, select
 from .coordinates import Bands, Spectrum
 from .errors import NotFinite, UsageError
 from .images import Picture
@@ -145,10 +145,26 @@ def stylize(
     settings = Settings() if settings is None else settings
     if not isinstance(settings, Settings):
         raise UsageError(f"settings are {settings!r}; pass a Settings, such as Settings(size=256)")
+    backend = select(settings.device)
+    with backend.working():
+        return _stylize(
+            content, style, settings, backend, callback, stop, (content_masks, style_masks)
+        )
+
+
+def _stylize(
+    content: Picture,
+    style: Picture | Iterable[Picture],
+    settings: Settings,
+    backend: Backend,
+    callback: Callback | None,
+    stop: Stop | None,
+    given_masks: tuple[Any, Any],
+) -> Painting:
     deadline = time.monotonic() + (settings.max_seconds or math.inf)
     pictures, shares = gather(style, settings.style_blend_weights)
     settings = replace(settle(settings, content), style_blend_weights=shares)
-    masks = Masks(content, pictures, content_masks, style_masks)
+    masks = Masks(content, pictures, *given_masks)
     scales = list(each_scale(settings))
     shapes = [_measure(content, pictures, scale) for scale in scales]
     vgg = VGG19(
@@ -156,10 +172,10 @@ def stylize(
         settings.pooling,
         settings.conv,
         settings.dtype,
-        settings.device,
+        backend,
         settings.threads,
     )
-    if vgg.backend is CPU and pictures:
+    if backend is CPU and pictures:
         memory.check(settings, *shapes[-1], vgg.threads, masks.given)
     full = _load(content, settings)
     done: list[Painting] = []
@@ -288,25 +304,31 @@ def _paint(
 ) -> Painting:
     """Paint at one scale; whatever ends it is raised with the best picture in `painting`.
 
-    The optimiser moves z, and with it x = start + where * S z, S the waves of `coordinates`.
+    The optimiser moves z, and with it x = origin + region * S z, S the waves of `coordinates`: where
+    the network is, unless it is SciPy's.
     """
     settings, vgg = objective.settings, objective.vgg
+    optimizer = settings.optimizer or default_optimizer(vgg.backend)
+    home = CPU if optimizer == "lbfgs" else vgg.backend
     height, width, _ = start.shape
-    space = Spectrum(height, width, settings.spectrum, settings.dtype)
+    space = Spectrum(height, width, settings.spectrum, settings.dtype, home)
+    origin = home.upload(start, "float64")
+    region = None if where is None else home.upload(where, "float64")
     terms: list[dict[str, float]] = []
 
-    def picture(z: np.ndarray) -> np.ndarray:
+    def picture(z: Array) -> Array:
         moved = space.forward(z)
-        x: np.ndarray = start + (moved if where is None else where * moved)
-        return x
+        return origin + (moved if region is None else region * moved)
 
-    def function(z: np.ndarray) -> tuple[float, np.ndarray]:
+    def function(z: Array) -> tuple[float, Array]:
         loss, dx = objective.evaluate(picture(z))
         terms.append(objective.terms)
-        return loss, space.adjoint(dx if where is None else where.astype(dx.dtype) * dx)
+        if home is not vgg.backend:
+            dx = vgg.backend.download(dx)
+        return loss, space.adjoint(dx if region is None else region.astype(dx.dtype) * dx)
 
     def painted(end: Minimum) -> Painting:
-        x = _cut(picture(end.x), added)
+        x = _cut(home.download(picture(end.x)), added)
         return Painting(**{**vars(end), "x": x}, device=vgg.backend.name, terms=terms)
 
     def report(progress: Progress) -> object:
@@ -316,8 +338,8 @@ def _paint(
         with scipy.fft.set_workers(vgg.threads), vgg.engine.alone():
             end = minimize(
                 function,
-                np.zeros_like(start),
-                settings.optimizer or default_optimizer(vgg.backend),
+                home.xp.zeros_like(origin),
+                optimizer,
                 settings.iterations,
                 settings.learning_rate,
                 report,
@@ -325,7 +347,7 @@ def _paint(
                 settings.tolerance,
                 seconds,
                 settings.history,
-                metric=Bands(height, width) if settings.spectrum else None,
+                metric=Bands(height, width, home) if settings.spectrum else None,
                 adam={name: getattr(settings, name) for name in ADAM},
             )
     except BaseException as error:

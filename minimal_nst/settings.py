@@ -347,7 +347,7 @@ class Settings:
         least=0,
         most=4,
     )
-    device: str = option("auto", "cpu, cuda, cuda:N, or auto: a GPU if one works", group="machine")
+    device: str = option("auto", "cpu, cuda, or auto: a GPU if one works", group="machine")
     threads: int | None = option(None, "threads of the fast convolution [all processors]", least=1)
     conv: str = option(
         "winograd",

@@ -60,7 +60,7 @@ class VGG19:
         numbers it is the textbook's way in either case.
     dtype : {'float32', 'float64', 'complex128'}
         In which everything is computed; complex128 is for the complex-step check.
-    device : {'cpu', 'cuda', 'cuda:N', 'auto'} or Backend
+    device : {'cpu', 'cuda', 'auto'} or Backend
     threads : int, optional
         For 'winograd'; by default $OMP_NUM_THREADS, or else as many as there are processors.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -102,8 +103,13 @@ def projections(array: np.ndarray) -> list[float]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none; everything else runs everywhere."""
-    if gpu() is None:
+    """Skip what needs a GPU where there is none; everything else runs everywhere.
+
+    Where one is expected, REQUIRE_GPU=1 says so, and without it nothing passes.
+    """
+    if os.environ.get("REQUIRE_GPU") == "1":
+        select("cuda")
+    elif gpu() is None:
         skip = pytest.mark.skip(reason="needs a GPU that CuPy can use")
         for item in items:
             if item.get_closest_marker("gpu"):

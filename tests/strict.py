@@ -1,14 +1,19 @@
 """A stand-in for CuPy: its arrays live on a pretended device and refuse whatever CuPy refuses.
 
 As with CuPy's arrays, NumPy's functions and operands raise TypeError, conversion to NumPy must be
-asked for (`asnumpy`), and reductions give arrays without axes. `BACKEND` is what `device=` takes.
-The module itself is the array module: `strict.zeros`, `strict.where`, ...
+asked for (`asnumpy`), reductions and single elements are arrays without axes, `asarray` gives back
+what already is on the device, and `empty` is full of rubbish. NumPy's scalars, with which CuPy would
+compute in their precision, are refused as well. What CuPy would have to wait for is counted. `BACKEND`
+is what `device=` takes. The module itself is the array module: `strict.zeros`, `strict.where`, ...
 """
 
 from __future__ import annotations
 
 import operator
 import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,25 +23,39 @@ from scipy import fft
 FUNCTIONS = (
     "zeros",
     "ones",
-    "empty",
+    "array",
     "zeros_like",
     "where",
     "exp",
     "bincount",
     "multiply",
-    "empty_like",
+    "matmul",
+    "stack",
+    "isfinite",
+    "sqrt",
     "einsum",
     "sign",
 )
+
+COUNTS: Counter[str] = Counter()
+"""'up' and 'down': transfers; 'wait': values that the host asked for."""
+
+
+@contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """Count from here on."""
+    COUNTS.clear()
+    yield COUNTS
 
 
 class StrictArray:
     """A NumPy array behind a fence."""
 
     __array_ufunc__ = None  # NumPy's operators and ufuncs give up, and ours refuse
+    __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, host: np.ndarray) -> None:
-        self._host = host
+        self._host = np.asarray(host)
 
     def __array__(self, *_: Any, **__: Any) -> np.ndarray:
         raise TypeError("implicit conversion to a NumPy array is not allowed; use asnumpy")
@@ -45,51 +64,52 @@ class StrictArray:
         raise TypeError(f"numpy.{function.__name__} was called on a device array")
 
     def __getitem__(self, key: Any) -> StrictArray:
-        return StrictArray(self._host[_inner(key)])
+        key = _inner(key, within_index=True)
+        found = self._host[key]
+        if not isinstance(found, np.ndarray):  # a view of the one element
+            found = self._host[(*key, ...) if isinstance(key, tuple) else (key, ...)]
+        return StrictArray(found)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._host[_inner(key)] = _inner(value)
+        if isinstance(key, StrictArray) and key.dtype == bool:
+            COUNTS["wait"] += 1  # how many of them are to be written?
+        self._host[_inner(key, within_index=True)] = _inner(value)
 
     def __len__(self) -> int:
         return len(self._host)
 
     def __float__(self) -> float:
-        return float(self._host)
+        return float(self.item())
+
+    def __bool__(self) -> bool:
+        return bool(self.item())  # a ValueError if there are several
+
+    def __iter__(self) -> Iterator[StrictArray]:
+        return (self[i] for i in range(len(self)))
 
     shape = property(lambda self: self._host.shape)
+    ndim = property(lambda self: self._host.ndim)
     dtype = property(lambda self: self._host.dtype)
     size = property(lambda self: self._host.size)
     T = property(lambda self: StrictArray(self._host.T))
     real = property(lambda self: StrictArray(self._host.real))
 
-    def reshape(self, *shape: Any) -> StrictArray:
-        return StrictArray(self._host.reshape(*shape))
-
-    def ravel(self) -> StrictArray:
-        return StrictArray(self._host.ravel())
-
-    def sum(self, dtype: Any = None) -> StrictArray:
-        return StrictArray(np.asarray(self._host.sum(dtype=dtype)))
-
-    def max(self) -> StrictArray:
-        return StrictArray(np.asarray(self._host.max()))
-
-    def astype(self, dtype: Any) -> StrictArray:
-        return StrictArray(self._host.astype(dtype))
-
     def item(self) -> Any:
+        COUNTS["wait"] += 1
         return self._host.item()
 
 
-def _inner(value: Any) -> Any:
-    """Take the fence off device arrays; let numbers and slices through; refuse NumPy's arrays."""
+def _inner(value: Any, within_index: bool = False) -> Any:
+    """Take the fence off device arrays; let numbers through, in an index slices; refuse all else."""
     if isinstance(value, StrictArray):
         return value._host
-    if isinstance(value, tuple):
-        return tuple(_inner(item) for item in value)
-    if isinstance(value, np.ndarray | np.generic):
-        raise TypeError(f"{type(value).__name__} mixed with a device array")
-    return value
+    if isinstance(value, tuple) and within_index:
+        return tuple(_inner(item, within_index) for item in value)
+    if type(value) in (int, float, complex, bool):
+        return value
+    if within_index and (value is None or value is ... or isinstance(value, slice)):
+        return value
+    raise TypeError(f"{type(value).__name__} mixed with a device array")
 
 
 def _operator(name: str) -> Any:
@@ -106,21 +126,48 @@ def _reflected(name: str) -> Any:
     return lambda self, other: StrictArray(function(_inner(other), self._host))
 
 
-for _name in ("add", "sub", "mul", "truediv", "matmul", "gt", "lt", "eq", "neg", "pow"):
-    setattr(StrictArray, f"__{_name}__", _operator(f"__{_name}__"))
-for _name in ("add", "sub", "mul", "truediv"):
-    setattr(StrictArray, f"__r{_name}__", _reflected(f"__{_name}__"))
-for _name in ("iadd", "isub", "imul"):
-    setattr(StrictArray, f"__{_name}__", _operator(f"__{_name}__"))
+def _in_place(name: str) -> Any:
+    function = getattr(operator, name)
+
+    def method(self: StrictArray, other: Any) -> StrictArray:
+        function(self._host, _inner(other))
+        return self
+
+    return method
+
+
+def _method(name: str) -> Any:
+    def method(self: StrictArray, *args: Any, **options: Any) -> StrictArray:
+        return StrictArray(getattr(self._host, name)(*args, **options))
+
+    return method
+
+
+for _name in ("add", "sub", "mul", "truediv", "matmul", "pow", "neg", "invert", "and_", "lshift",
+              "gt", "ge", "lt", "le", "eq", "ne"):  # fmt: skip
+    setattr(StrictArray, f"__{_name.strip('_')}__", _operator(_name))
+for _name in ("add", "sub", "mul", "truediv", "pow"):
+    setattr(StrictArray, f"__r{_name}__", _reflected(_name))
+for _name in ("iadd", "isub", "imul", "itruediv", "ior"):
+    setattr(StrictArray, f"__{_name}__", _in_place(_name))
+for _name in ("reshape", "ravel", "sum", "max", "min", "all", "any", "astype", "copy", "transpose"):
+    setattr(StrictArray, _name, _method(_name))
+
+
+def _fenced(value: Any) -> Any:
+    """As `_inner`, for a function's argument: shapes, dtypes and sequences of arrays as well."""
+    if isinstance(value, list | tuple):
+        return type(value)(_fenced(item) for item in value)
+    return value if value is None or isinstance(value, str | type | np.dtype) else _inner(value)
 
 
 def _function(name: str) -> Any:
     function = getattr(np, name)
 
-    def wrapped(*args: Any, **kwargs: Any) -> StrictArray:
-        named = {name: _inner(value) for name, value in kwargs.items()}
-        result = function(*[_inner(arg) for arg in args], **named)
-        return kwargs.get("out", StrictArray(result))
+    def wrapped(*args: Any, **options: Any) -> StrictArray:
+        named = {name: _fenced(value) for name, value in options.items()}
+        result = function(*[_fenced(arg) for arg in args], **named)
+        return options["out"] if "out" in options else StrictArray(result)
 
     return wrapped
 
@@ -129,13 +176,28 @@ for _name in FUNCTIONS:
     globals()[_name] = _function(_name)
 
 
-def asarray(x: np.ndarray, dtype: str | None = None) -> StrictArray:
-    """Upload: a copy, as to a device."""
-    return StrictArray(np.array(x._host if isinstance(x, StrictArray) else x, dtype=dtype))
+def empty(shape: Any, dtype: Any = float) -> StrictArray:
+    """Memory as it comes: anything may be in it."""
+    host = np.empty(shape, dtype)
+    host.view("uint8").fill(0xFF)  # not a number
+    return StrictArray(host)
+
+
+def empty_like(x: StrictArray) -> StrictArray:
+    return empty(x.shape, x.dtype)
+
+
+def asarray(x: Any, dtype: str | None = None) -> StrictArray:
+    """Upload: a copy, as to a device; what is there already stays what it is."""
+    if isinstance(x, StrictArray):
+        return x if dtype is None or x.dtype == dtype else x.astype(dtype)
+    COUNTS["up"] += 1
+    return StrictArray(np.array(x, dtype=dtype))
 
 
 def asnumpy(x: StrictArray) -> np.ndarray:
-    """Download: a copy, as from a device."""
+    """Download: a copy, as from a device, for which one has to wait."""
+    COUNTS["down"] += 1
     return x._host.copy()
 
 

@@ -5,40 +5,41 @@ from __future__ import annotations
 import sys
 import types
 
+import minimal_nst as nst
 import numpy as np
 import pytest
+from minimal_nst import backend, pipeline
 from minimal_nst.backend import CPU, array_module, select
 from minimal_nst.errors import NSTWarning, UsageError
 
 import strict
 
 
-def fake_cupy(available=True, broken=None):
+def fake_cupy(count=1, why=None, broken=None):
     """A module that answers as CuPy does on a machine without a working GPU."""
     cupy = types.ModuleType("cupy")
 
-    class Device:
-        def __init__(self, number):
-            if number > 0:
-                raise RuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
-
-        def use(self):
-            pass
-
-    cupy.cuda = types.SimpleNamespace(is_available=lambda: available, Device=Device)
+    def get_device_count():
+        if why:
+            raise RuntimeError(why)
+        return count
 
     def ones(shape, dtype):
         if broken:
             raise RuntimeError(broken)
         return np.ones(shape, dtype)
 
+    cupy.cuda = types.SimpleNamespace(
+        runtime=types.SimpleNamespace(getDeviceCount=get_device_count)
+    )
     cupy.ones = ones
     return cupy
 
 
 REFUSALS = {
-    "CuPy is not installed or broken": None,
-    "CuPy finds no GPU": fake_cupy(available=False),
+    r'CuPy is not installed (pip install "minimal_nst[cuda13]", or cuda12': None,
+    "CuPy finds no GPU": fake_cupy(count=0),
+    "CUDA driver version is insufficient": fake_cupy(why="CUDA driver version is insufficient"),
     "libnvrtc.so.13 not found": fake_cupy(broken="libnvrtc.so.13 not found\nsecond line"),
 }
 
@@ -58,16 +59,70 @@ def test_cuda_is_refused_with_the_reason_and_auto_falls_back(reason, monkeypatch
             assert select("auto") is CPU
 
 
+def test_a_broken_cupy_says_what_is_broken(monkeypatch):
+    def fails(name):
+        raise ImportError("libcuda.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(backend.importlib, "import_module", fails)
+    with pytest.raises(UsageError, match="'cuda' cannot be used: libcuda.so.1: cannot open"):
+        select("cuda")
+    with pytest.warns(NSTWarning, match="CuPy is installed but has no GPU: libcuda.so.1"):
+        assert select("auto") is CPU
+
+
 def test_a_working_cupy_is_taken(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy())
-    assert select("auto").name == select("cuda").name == select("cuda:0").name == "cuda:0"
-    with pytest.raises(UsageError, match="'cuda:7' cannot be used: cudaErrorInvalidDevice"):
+    assert select("auto").name == select("cuda").name == "cuda"
+    with pytest.raises(UsageError, match="choose the card .* CUDA_VISIBLE_DEVICES=7"):
         select("cuda:7")
+    monkeypatch.setattr(backend, "SLOW_START", -1.0)
+    with pytest.warns(NSTWarning, match="the GPU took 0 s to get ready"):
+        select("auto")
 
 
-@pytest.mark.parametrize("device", ["tpu", "cuda:x", "cuda:-1", "", "cpu:0"])
+def test_a_gpu_that_computes_wrongly_is_not_taken(monkeypatch):
+    cupy = fake_cupy()
+    monkeypatch.setattr(cupy, "ones", lambda shape, dtype: np.full(shape, 1.01, dtype))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    with pytest.raises(UsageError, match="computes 1 \\+ 1 wrongly"):
+        select("cuda")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUBLAS_STATUS_ALLOC_FAILED",
+        "CUDA_ERROR_OUT_OF_MEMORY: out of memory",
+        "cudaErrorMemoryAllocation: out of memory",
+    ],
+)
+def test_want_of_memory_outside_of_cupys_pool_is_a_memory_error(message):
+    """And what the error carries, such as a painting, goes on with it."""
+    error = RuntimeError(message)
+    error.painting = "the best so far"
+    with pytest.raises(MemoryError) as caught, CPU.working():
+        raise error
+    assert caught.value.painting == "the best so far"
+    with pytest.raises(RuntimeError, match="CUBLAS_STATUS_NOT_SUPPORTED"), CPU.working():
+        raise RuntimeError("CUBLAS_STATUS_NOT_SUPPORTED")
+
+
+def test_the_pool_is_given_back(monkeypatch, content, style):
+    """After a painting, and after one that failed."""
+    given = []
+    pool = types.SimpleNamespace(free_all_blocks=lambda: given.append(1))
+    monkeypatch.setattr(strict, "get_default_memory_pool", lambda: pool, raising=False)
+    monkeypatch.setattr(pipeline, "select", lambda device: strict.BACKEND)
+    nst.stylize(content, style, nst.Settings(size=32, iterations=1))
+    assert given == [1]
+    with pytest.raises(nst.errors.FileError):
+        nst.stylize("there-is-none.png", style)
+    assert given == [1, 1]
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:x", "cuda:-1", "", "cpu:0", 3, None])
 def test_unknown_devices(device):
-    with pytest.raises(UsageError, match="use cpu, cuda, cuda:N or auto"):
+    with pytest.raises(UsageError, match="unknown device .*; use c"):
         select(device)
 
 
@@ -79,6 +134,17 @@ def test_cpu_and_backends_pass_through():
     assert CPU.download(x) is x
     assert array_module(x) is np
     assert array_module(strict.BACKEND.upload(x, "float32")) is strict
+
+
+def test_numbers_are_fetched_together():
+    device = [strict.BACKEND.upload(np.array(x), "float64") for x in (1.5, 2.5)]
+    with strict.counted() as counts:
+        assert strict.BACKEND.fetch(device) == [1.5, 2.5]
+        assert counts == {"down": 1}
+    found = CPU.fetch([np.float64(3.0), np.float64(0.1)])
+    assert found == [3.0, 0.1]
+    assert all(type(x) is float for x in found)
+    assert CPU.fetch([]) == []
 
 
 @pytest.mark.gpu

@@ -57,7 +57,7 @@ def test_the_last_line_counts_and_names_the_device(capsys, out):
 
 def test_auto_says_once_why_it_is_not_a_gpu(capsys, monkeypatch, out):
     """Where CuPy is installed, somebody expects one."""
-    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(available=False))
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(count=0))
     code, stdout, stderr = run(capsys, "stylize", CONTENT, STYLE, "-o", out, *QUICK)
     assert (code, stderr.count("minimal-nst: warning: the CPU computes, because CuPy")) == (0, 1)
     assert " s, cpu); stopped" in stdout

@@ -12,6 +12,7 @@ from minimal_nst.errors import UsageError
 from minimal_nst.presets import PRESETS
 from minimal_nst.vgg import LAYERS, preprocess
 
+import strict
 from test_vgg import Spy
 
 TINY = 33, 47  # height and width of the derivative checks
@@ -255,6 +256,29 @@ def test_same_on_every_device(backend: Backend, weights, content, style):
     assert loss2 == pytest.approx(loss, rel=1e-10)
     assert isinstance(dx2, np.ndarray)
     np.testing.assert_allclose(dx2, dx, rtol=0, atol=1e-10 * np.abs(dx).max())
+
+
+def test_an_evaluation_on_a_device_waits_once(weights, content, style, monkeypatch):
+    """All terms cross together, and nothing else does; a loss that asks for its value is noticed."""
+    vgg = VGG19(weights, device=strict.BACKEND)
+    objective = Objective(vgg, content, [style], Settings(tv_weight=1.0))
+    x = vgg.backend.upload(preprocess(255.0 - content), "float32")
+    with strict.counted() as counts:
+        loss, dx = objective.evaluate(x)
+        assert counts == {"down": 1}
+    assert isinstance(dx, strict.StrictArray)
+    assert type(loss) is float
+    assert len(objective.terms) == 7
+
+    def asks(*args):
+        loss, dF = losses.content_loss(*args)
+        assert loss.item() >= 0
+        return loss, dF
+
+    monkeypatch.setattr("minimal_nst.objective.content_loss", asks)
+    with strict.counted() as counts:
+        objective.evaluate(x)
+        assert counts == {"down": 1, "wait": 1}
 
 
 def test_pictures_in_any_container(weights, content, style):

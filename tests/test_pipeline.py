@@ -305,3 +305,18 @@ def test_the_default_optimizer_is_scipys_on_a_cpu_and_ours_on_a_gpu(content, sty
     nst.stylize(content, style, dataclasses.replace(SMALL, iterations=1, device="cpu"))
     nst.stylize(content, style, dataclasses.replace(SMALL, iterations=1, optimizer="own-lbfgs"))
     assert seen == ["lbfgs", "own-lbfgs"]
+
+
+@pytest.mark.parametrize("optimizer", ["own-lbfgs", "lbfgs", "adam"])
+def test_a_painting_on_a_device_is_the_cpus(content, style, monkeypatch, optimizer):
+    """The whole run on the stand-in, with masks and at two scales."""
+    mask = np.zeros(content.shape[:2], "uint8")
+    mask[:, :40] = 255
+    settings = dataclasses.replace(SMALL, iterations=3, scales=(24,), optimizer=optimizer)
+    here = nst.stylize(content, style, settings, content_masks=[mask])
+    monkeypatch.setattr(pipeline, "select", lambda device: strict.BACKEND)
+    there = nst.stylize(content, style, settings, content_masks=[mask])
+    assert (here.device, there.device) == ("cpu", "strict")
+    assert type(there.x) is np.ndarray
+    assert there.losses == pytest.approx(here.losses, rel=1e-3)
+    assert np.abs(there.x - here.x).mean() < 0.1

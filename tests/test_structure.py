@@ -39,7 +39,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
         {"numpy"},
     ),
     "lbfgs": ({"backend"}, set()),
-    "optimize": ({"errors", "lbfgs"}, {"numpy", "scipy"}),
+    "optimize": ({"backend", "errors", "lbfgs"}, {"numpy", "scipy"}),
     "images": ({"checks", "errors", "settings"}, {"numpy", "PIL", "pillow_heif"}),
     "memory": ({*LEAVES, "settings"}, set()),
     "inputs": ({"errors", "images", "objective"}, {"numpy"}),

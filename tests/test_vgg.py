@@ -146,10 +146,27 @@ def test_the_stand_in_is_strict(rng):
         lambda: np.concatenate([device, device]),
         lambda: device.__setitem__(0, host[0]),
         lambda: strict.where(host > 0, device, 0),
+        lambda: device * [1.0, 2.0, 3.0],
+        lambda: strict.multiply(device, device, out=host),
+        lambda: hash(device),
     ]
     for offence in offences:
         with pytest.raises(TypeError):
             offence()
+    with pytest.raises(ValueError, match="size 1"):
+        bool(device)
+    with strict.counted() as counts:
+        assert bool((device != strict.asarray(host)).any()) is False
+        float(device[0, 0])
+        device[device > 0] = 0.0
+        strict.asnumpy(strict.asarray(host))
+        assert counts == {"wait": 3, "up": 2, "down": 1}
+    element = device[1, 1]
+    element += 5.0  # a view
+    element /= 2.0
+    assert strict.asnumpy(device)[1, 1] == (min(host[1, 1], 0) + 5) / 2
+    assert strict.asarray(device) is device
+    assert np.isnan(strict.asnumpy(strict.empty((2, 3), "float32"))).all()
 
 
 @pytest.mark.parametrize(

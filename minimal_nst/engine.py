@@ -164,6 +164,30 @@ def _by_bands(convolve: Callable[[Array], Array], x: Array, kernel: Array) -> Ar
     return y
 
 
+def fused(path: Sequence[str], taps: Collection[str]) -> list[Step]:
+    """Steps of a convolution with the ReLU and the pooling after it, up to the first tap.
+
+    Parameters
+    ----------
+    path : sequence of str
+        Consecutive layers.
+    taps : collection of str
+
+    Returns
+    -------
+    list of tuples of str
+    """
+    steps: list[Step] = []
+    for layer in path:
+        last = steps[-1] if steps else ("",)
+        joins = not layer.startswith("conv") and last[0].startswith("conv")
+        if joins and last[-1] not in taps:
+            steps[-1] = (*last, layer)
+        else:
+            steps.append((layer,))
+    return steps
+
+
 WORTH_A_CALL = 2**16
 """Numbers that take about as long to pass over as it takes to hand work to a thread."""
 
@@ -193,15 +217,7 @@ class Fast:
 
     def steps(self, path: Sequence[str], taps: Collection[str]) -> list[Step]:
         """See `Engine`."""
-        steps: list[Step] = []
-        for layer in path:
-            last = steps[-1] if steps else ("",)
-            joins = not layer.startswith("conv") and last[0].startswith("conv")
-            if joins and last[-1] not in taps:
-                steps[-1] = (*last, layer)
-            else:
-                steps.append((layer,))
-        return steps
+        return fused(path, taps)
 
     def forward(self, step: Step, x: Array, kept: bool) -> tuple[Array, Any]:
         """See `Engine`."""

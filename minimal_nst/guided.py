@@ -85,7 +85,7 @@ def guided_style_loss(
     """
     D = guided_gram_matrix(F, T, contract) - A
     scale = weight / F.shape[1] ** 2
-    return scale * sum_of(D * D) / 4, (scale / area(T)) * (T * T) * (F @ D)
+    return scale / 4 * sum_of(D * D), (scale / area(T)) * (T * T) * (F @ D)
 
 
 def mean_covariance(
@@ -156,4 +156,4 @@ def mean_covariance_loss(
     D, D_mu = covariance - C, products - B
     scale = weight / F.shape[1] ** 2
     dF = (scale / area(T)) * (T * T) * ((F - mu) @ D + mu @ D_mu)
-    return scale * (sum_of(D * D) + sum_of(D_mu * D_mu)) / 4, dF
+    return scale / 4 * (sum_of(D * D) + sum_of(D_mu * D_mu)), dF

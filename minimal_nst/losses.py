@@ -52,7 +52,7 @@ def content_loss(F: Array, P: Array, weight: float = 1.0) -> tuple[Any, Array]:
     The course: :eq:`content`, :eq:`dcontent`.
     """
     D = F - P
-    return weight * sum_of(D * D) / 2, weight * D
+    return weight / 2 * sum_of(D * D), weight * D
 
 
 def gram_matrix(F: Array, contract: Product = operator.matmul) -> Array:
@@ -116,7 +116,7 @@ def style_loss(
     M, N = F.shape
     D = gram_matrix(F, contract) - A
     scale = weight / (N**2 * M**2)
-    return scale * sum_of(D * D) / 4, transform(F, scale * D)
+    return scale / 4 * sum_of(D * D), transform(F, scale * D)
 
 
 def total_variation(x: Array, weight: float = 1.0, mean: bool = False) -> tuple[Any, Array]:

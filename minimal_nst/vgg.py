@@ -20,6 +20,7 @@ from .backend import CPU, Array, Backend, Workers, select
 from .checks import as_picture
 from .engine import Engine, Fast, Step, Textbook
 from .errors import UsageError
+from .gpu import Gpu
 
 MEAN_BGR = np.array([103.939, 116.779, 123.68])
 """Mean colour of ImageNet, which VGG-19 was trained without (blue, green, red; 0..255)."""
@@ -56,13 +57,13 @@ class VGG19:
     pooling : {'max', 'avg'}
         'max' is what the network was trained with.
     conv : {'winograd', 'im2col'}
-        How convolutions are computed: fast, or as the textbook has it. On a GPU and in complex
-        numbers it is the textbook's way in either case.
+        How convolutions are computed: fast, or as the textbook has it. In complex numbers it is the
+        textbook's way in either case.
     dtype : {'float32', 'float64', 'complex128'}
         In which everything is computed; complex128 is for the complex-step check.
     device : {'cpu', 'cuda', 'auto'} or Backend
     threads : int, optional
-        For 'winograd'; by default $OMP_NUM_THREADS, or else as many as there are processors.
+        For 'winograd' on a CPU; by default $OMP_NUM_THREADS, or else as many as there are processors.
 
     Raises
     ------
@@ -102,8 +103,13 @@ class VGG19:
         self._arguments = weights, pooling, conv, dtype, self.backend, threads
         parameters = partial(_parameters, weights, self.backend, dtype)
         self.engine: Engine = Textbook(parameters, pooling)
-        if conv == "winograd" and self.backend is CPU and dtype != "complex128":
-            self.engine = Fast(parameters, pooling, workers)
+        if conv == "winograd" and dtype != "complex128":
+            on_cpu = self.backend is CPU
+            self.engine = (
+                Fast(parameters, pooling, workers)
+                if on_cpu
+                else Gpu(parameters, pooling, self.backend)
+            )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return VGG19, self._arguments  # a copy has threads and buffers of its own

@@ -3,8 +3,9 @@
 As with CuPy's arrays, NumPy's functions and operands raise TypeError, conversion to NumPy must be
 asked for (`asnumpy`), reductions and single elements are arrays without axes, `asarray` gives back
 what already is on the device, and `empty` is full of rubbish. NumPy's scalars, with which CuPy would
-compute in their precision, are refused as well. What CuPy would have to wait for is counted. `BACKEND`
-is what `device=` takes. The module itself is the array module: `strict.zeros`, `strict.where`, ...
+compute in their precision, are refused as well. Counted are the functions that are started on the
+device, and what CuPy would have to wait for. `BACKEND` is what `device=` takes. The module itself is
+the array module: `strict.zeros`, `strict.where`, ...
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any
 import numpy as np
 from minimal_nst.backend import Backend
 from scipy import fft
+
+import compiled
 
 FUNCTIONS = (
     "zeros",
@@ -37,14 +40,20 @@ FUNCTIONS = (
     "sign",
 )
 
+VIEWS = ("reshape", "ravel", "transpose")
+
 COUNTS: Counter[str] = Counter()
 """'up' and 'down': transfers; 'wait': values that the host asked for."""
+
+LAUNCHES: Counter[str] = Counter()
+"""Functions that were started on the device, by name."""
 
 
 @contextmanager
 def counted() -> Iterator[Counter[str]]:
     """Count from here on."""
     COUNTS.clear()
+    LAUNCHES.clear()
     yield COUNTS
 
 
@@ -73,6 +82,7 @@ class StrictArray:
     def __setitem__(self, key: Any, value: Any) -> None:
         if isinstance(key, StrictArray) and key.dtype == bool:
             COUNTS["wait"] += 1  # how many of them are to be written?
+        LAUNCHES["copy"] += 1
         self._host[_inner(key, within_index=True)] = _inner(value)
 
     def __len__(self) -> int:
@@ -116,6 +126,7 @@ def _operator(name: str) -> Any:
     function = getattr(operator, name)
 
     def method(self: StrictArray, *others: Any) -> StrictArray:
+        LAUNCHES[name] += 1
         return StrictArray(function(self._host, *[_inner(other) for other in others]))
 
     return method
@@ -123,13 +134,19 @@ def _operator(name: str) -> Any:
 
 def _reflected(name: str) -> Any:
     function = getattr(operator, name)
-    return lambda self, other: StrictArray(function(_inner(other), self._host))
+
+    def method(self: StrictArray, other: Any) -> StrictArray:
+        LAUNCHES[name] += 1
+        return StrictArray(function(_inner(other), self._host))
+
+    return method
 
 
 def _in_place(name: str) -> Any:
     function = getattr(operator, name)
 
     def method(self: StrictArray, other: Any) -> StrictArray:
+        LAUNCHES[name] += 1
         function(self._host, _inner(other))
         return self
 
@@ -138,6 +155,7 @@ def _in_place(name: str) -> Any:
 
 def _method(name: str) -> Any:
     def method(self: StrictArray, *args: Any, **options: Any) -> StrictArray:
+        LAUNCHES[name] += name not in VIEWS
         return StrictArray(getattr(self._host, name)(*args, **options))
 
     return method
@@ -165,6 +183,7 @@ def _function(name: str) -> Any:
     function = getattr(np, name)
 
     def wrapped(*args: Any, **options: Any) -> StrictArray:
+        LAUNCHES[name] += 1
         named = {name: _fenced(value) for name, value in options.items()}
         result = function(*[_fenced(arg) for arg in args], **named)
         return options["out"] if "out" in options else StrictArray(result)
@@ -199,6 +218,15 @@ def asnumpy(x: StrictArray) -> np.ndarray:
     """Download: a copy, as from a device, for which one has to wait."""
     COUNTS["down"] += 1
     return x._host.copy()
+
+
+class ElementwiseKernel(compiled.ElementwiseKernel):
+    """As CuPy's, for parameters that are raw arrays or numbers."""
+
+    def __call__(self, *arguments: Any, size: int) -> None:
+        LAUNCHES[self.name] += 1
+        fenceless = [a._host if isinstance(a, StrictArray) else a for a in arguments]
+        super().__call__(*fenceless, size=size)
 
 
 def dctn(x: StrictArray, **options: Any) -> StrictArray:

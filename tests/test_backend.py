@@ -113,7 +113,7 @@ def test_the_pool_is_given_back(monkeypatch, content, style):
     pool = types.SimpleNamespace(free_all_blocks=lambda: given.append(1))
     monkeypatch.setattr(strict, "get_default_memory_pool", lambda: pool, raising=False)
     monkeypatch.setattr(pipeline, "select", lambda device: strict.BACKEND)
-    nst.stylize(content, style, nst.Settings(size=32, iterations=1))
+    nst.stylize(content, style, nst.Settings(size=32, iterations=1, conv="im2col"))
     assert given == [1]
     with pytest.raises(nst.errors.FileError):
         nst.stylize("there-is-none.png", style)

@@ -251,7 +251,7 @@ def test_same_on_every_device(backend: Backend, weights, content, style):
     settings = Settings(tv_weight=1.0)
     x = 255.0 - content
     loss, dx = Objective(VGG19(weights, dtype="float64"), content, [style], settings)(x)
-    vgg = VGG19(weights, dtype="float64", device=backend)
+    vgg = VGG19(weights, conv="im2col", dtype="float64", device=backend)
     loss2, dx2 = Objective(vgg, content, [style, style], settings)(x)
     assert loss2 == pytest.approx(loss, rel=1e-10)
     assert isinstance(dx2, np.ndarray)
@@ -260,7 +260,7 @@ def test_same_on_every_device(backend: Backend, weights, content, style):
 
 def test_an_evaluation_on_a_device_waits_once(weights, content, style, monkeypatch):
     """All terms cross together, and nothing else does; a loss that asks for its value is noticed."""
-    vgg = VGG19(weights, device=strict.BACKEND)
+    vgg = VGG19(weights, conv="im2col", device=strict.BACKEND)
     objective = Objective(vgg, content, [style], Settings(tv_weight=1.0))
     x = vgg.backend.upload(preprocess(255.0 - content), "float32")
     with strict.counted() as counts:

@@ -308,11 +308,14 @@ def test_the_default_optimizer_is_scipys_on_a_cpu_and_ours_on_a_gpu(content, sty
 
 
 @pytest.mark.parametrize("optimizer", ["own-lbfgs", "lbfgs", "adam"])
-def test_a_painting_on_a_device_is_the_cpus(content, style, monkeypatch, optimizer):
+@pytest.mark.parametrize("conv", ["im2col", pytest.param("winograd", marks=pytest.mark.compiler)])
+def test_a_painting_on_a_device_is_the_cpus(content, style, monkeypatch, optimizer, conv):
     """The whole run on the stand-in, with masks and at two scales."""
     mask = np.zeros(content.shape[:2], "uint8")
     mask[:, :40] = 255
-    settings = dataclasses.replace(SMALL, iterations=3, scales=(24,), optimizer=optimizer)
+    settings = dataclasses.replace(
+        SMALL, iterations=3, scales=(24,), optimizer=optimizer, conv=conv
+    )
     here = nst.stylize(content, style, settings, content_masks=[mask])
     monkeypatch.setattr(pipeline, "select", lambda device: strict.BACKEND)
     there = nst.stylize(content, style, settings, content_masks=[mask])

@@ -34,6 +34,7 @@ Mordvintsev, Pezzotti, Schubert & Olah (2018), "Differentiable Image Parameteriz
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -139,13 +140,20 @@ class Bands:
 
     PER_OCTAVE = 2
     STEPS = 3
+    ROW = 1024
 
     def __init__(self, height: int, width: int, backend: Backend = CPU) -> None:
         f = frequencies(height, width)
         octaves = np.floor(self.PER_OCTAVE * np.log2(f / f.min()) + 1e-9)
         _, bands = np.unique(octaves.ravel(), return_inverse=True)
+        rows = [row for band in range(bands.max() + 1) for row in self._rows(bands == band)]
+        places, inside = (np.stack(found) for found in zip(*rows, strict=True))
+        of_band = np.arange(bands.max() + 1)[:, None] == bands[places[:, 0]]
         self._backend = backend
         self._band = backend.upload(bands, "int64")
+        self._places = backend.upload(places, "int64")
+        self._inside = backend.upload(inside, "float64")
+        self._of_band = backend.upload(of_band, "float64")
         self._energies: deque[tuple[Array, Array]] = deque(maxlen=self.STEPS)
         self._gamma: Array = None
 
@@ -166,11 +174,23 @@ class Bands:
         gamma = self._gamma.astype(q.dtype)[self._band].reshape(q.shape[0], q.shape[1], 1)
         return self._backend.fft.idctn(gamma * self._waves(q), axes=(0, 1), norm="ortho")
 
+    def _rows(self, of_band: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Where a band's waves are, so many at a time, and which of them count: the rest is filled up."""
+        found = np.flatnonzero(of_band)
+        for start in range(0, len(found), self.ROW):
+            part = found[start : start + self.ROW]
+            filled = np.full(self.ROW, part[0])
+            filled[: len(part)] = part
+            yield filled, np.arange(self.ROW) < len(part)
+
     def _waves(self, x: Array) -> Array:
         """D x."""
         return self._backend.fft.dctn(x, axes=(0, 1), norm="ortho")
 
     def _energy(self, a: Array, b: Array) -> Array:
-        """Inner product of two pictures' waves in each band, summed in float64."""
-        xp = self._backend.xp
-        return xp.bincount(self._band, weights=xp.einsum("hwc,hwc->hw", a, b).ravel())
+        """Inner product of two pictures' waves in each band, summed in float64.
+
+        In rows, as each sum then has an order; a histogram's has none on a GPU.
+        """
+        products = self._backend.xp.einsum("hwc,hwc->hw", a, b).ravel()
+        return self._of_band @ (self._inside * products[self._places]).sum(axis=1)

@@ -30,7 +30,6 @@ FUNCTIONS = (
     "zeros_like",
     "where",
     "exp",
-    "bincount",
     "multiply",
     "matmul",
     "stack",

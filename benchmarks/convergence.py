@@ -68,7 +68,7 @@ def ours(content, style, size, most, threads, preset="default", **changes):
     return stamps, painting.losses
 
 
-def pytorch(content, style, size, most, threads, search):
+def pytorch(content, style, size, most, threads, search, device="cpu"):
     """The same by PyTorch's LBFGS with its 100 pairs, in one step so that nothing is done twice."""
     import minimal_nst as nst
     import torch
@@ -77,7 +77,7 @@ def pytorch(content, style, size, most, threads, search):
 
     torch.set_num_threads(threads)
     content, style = images.load(content, size), images.load(style, size)
-    objective = Torch(nst.load_weights(), content, style)
+    objective = Torch(nst.load_weights(), content, style, device=device)
     x = objective.upload(content).requires_grad_()
     stamps, losses = [], []
     optimizer = torch.optim.LBFGS(

@@ -13,14 +13,16 @@ STYLE_TAPS = {"conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"}
 class Torch:
     """The same objective as the preset gatys, by autograd."""
 
-    def __init__(self, weights, content, style, channels_last=False, compiled=False):
+    def __init__(self, weights, content, style, channels_last=False, compiled=False, device="cpu"):
+        self.device = device
         self.format = torch.channels_last if channels_last else torch.contiguous_format
         self.parameters = []
         for name in list(CONVOLUTIONS)[:13]:
             kernel, bias = weights[name.replace("conv", "block").replace("_", "_conv")]
             kernel = torch.from_numpy(kernel).permute(3, 2, 0, 1).contiguous()
             bias = torch.from_numpy(bias.copy())
-            self.parameters.append((name, kernel.to(memory_format=self.format), bias))
+            kernel = kernel.to(device, memory_format=self.format)
+            self.parameters.append((name, kernel, bias.to(device)))
         with torch.no_grad():
             self.content = self.features(self.upload(content))[0].clone()
             self.grams = [self.gram(F) for F in self.features(self.upload(style))[1]]
@@ -29,7 +31,7 @@ class Torch:
     def upload(self, image):
         x = image.astype("float32")[..., ::-1] - np.float32([103.939, 116.779, 123.68])
         x = torch.from_numpy(np.ascontiguousarray(x.transpose(2, 0, 1)))[None]
-        return x.contiguous(memory_format=self.format)
+        return x.to(self.device).contiguous(memory_format=self.format)
 
     def features(self, x):
         styles, content = [], None

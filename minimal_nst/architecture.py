@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from .errors import UsageError
+
+Step = tuple[str, ...]
+"""Consecutive layers that are computed in one go."""
 
 CHANNELS: Final = ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4)
 """Output channels of each convolution, block by block (Simonyan & Zisserman 2015, table 1, E)."""
@@ -77,6 +80,32 @@ def canonical(tap: str) -> str:
 def depth_of(taps: Iterable[str]) -> int:
     """Return how many of `LAYERS` must be computed to reach the deepest of `taps`."""
     return max(LAYERS.index(tap) for tap in taps) + 1
+
+
+def fused(path: Sequence[str], taps: Collection[str]) -> list[Step]:
+    """Steps of a convolution with the ReLU and the pooling after it, up to the first tap.
+
+    What comes behind such a tap is a step by itself.
+
+    Parameters
+    ----------
+    path : sequence of str
+        Consecutive layers.
+    taps : collection of str
+
+    Returns
+    -------
+    list of tuples of str
+    """
+    steps: list[Step] = []
+    for layer in path:
+        last = steps[-1] if steps else ("",)
+        joins = not layer.startswith("conv") and last[0].startswith("conv")
+        if joins and last[-1] not in taps:
+            steps[-1] = (*last, layer)
+        else:
+            steps.append((layer,))
+    return steps
 
 
 def shape_of(tap: str, height: int, width: int) -> tuple[int, int, int]:

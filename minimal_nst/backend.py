@@ -92,6 +92,13 @@ class Backend:
         found: list[Any] = self.download(self.xp.stack(numbers)).tolist() if numbers else []
         return found
 
+    def free(self) -> int | None:
+        """Bytes that are free on a GPU, with those that CuPy has and does not use; None for a CPU."""
+        if not hasattr(self.xp, "cuda"):
+            return None
+        free, _ = self.xp.cuda.runtime.memGetInfo()
+        return int(free + self.xp.get_default_memory_pool().free_bytes())
+
     @contextmanager
     def working(self) -> Iterator[None]:
         """While inside, what a GPU's libraries call its want of memory is a `MemoryError`.
@@ -108,7 +115,7 @@ class Backend:
             vars(want).update(vars(error))
             raise want from error
         finally:
-            if hasattr(self.xp, "get_default_memory_pool"):
+            if hasattr(self.xp, "cuda"):
                 self.xp.get_default_memory_pool().free_all_blocks()
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -24,13 +24,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from . import layers
+from .architecture import Step, fused
 from .backend import Array, Workers, array_module
 from .convolution import Direct, Job, Winograd, bands, prepare
 
 Parameters = Callable[[str], tuple[Array, Array]]
 """Name of a convolution -> (kernel, bias)."""
-
-Step = tuple[str, ...]
 
 
 class Engine(Protocol):
@@ -162,30 +161,6 @@ def _by_bands(convolve: Callable[[Array], Array], x: Array, kernel: Array) -> Ar
             y = np.empty((H, W, band.shape[2]), x.dtype)
         y[rows] = band[above : above + rows.stop - start]
     return y
-
-
-def fused(path: Sequence[str], taps: Collection[str]) -> list[Step]:
-    """Steps of a convolution with the ReLU and the pooling after it, up to the first tap.
-
-    Parameters
-    ----------
-    path : sequence of str
-        Consecutive layers.
-    taps : collection of str
-
-    Returns
-    -------
-    list of tuples of str
-    """
-    steps: list[Step] = []
-    for layer in path:
-        last = steps[-1] if steps else ("",)
-        joins = not layer.startswith("conv") and last[0].startswith("conv")
-        if joins and last[-1] not in taps:
-            steps[-1] = (*last, layer)
-        else:
-            steps.append((layer,))
-    return steps
 
 
 WORTH_A_CALL = 2**16

@@ -39,9 +39,10 @@ from typing import Any
 import numpy as np
 
 from . import winograd
+from .architecture import Step, fused
 from .backend import Array, Backend
 from .convolution import bands
-from .engine import Parameters, Step, Textbook, fused
+from .engine import Parameters, Textbook
 from .winograd import F4
 
 TILES_BYTES = 2**29

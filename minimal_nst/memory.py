@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from .architecture import CONVOLUTIONS, LAYERS, canvas, depth_of, shape_of
+from .architecture import CONVOLUTIONS, LAYERS, canvas, depth_of, fused, shape_of
 from .errors import OutOfMemory
 from .settings import SMALLEST, Settings
 
@@ -36,10 +36,19 @@ CODES = 24 * 2**20
 """The embedded weights, as they stay in memory."""
 
 
+TILES = 2**29
+"""Of the GPU's engine: the most that the tiles of a layer take, before and after the products."""
+
+
 def needed(
-    settings: Settings, content: Shape, styles: Sequence[Shape], threads: int, masked: bool = False
+    settings: Settings,
+    content: Shape,
+    styles: Sequence[Shape],
+    threads: int,
+    masked: bool = False,
+    gpu: bool = False,
 ) -> int:
-    """Predict how much memory `stylize` will take at its peak, on a CPU.
+    """Predict how much memory `stylize` will take at its peak, on a CPU or of a GPU.
 
     Parameters
     ----------
@@ -51,6 +60,8 @@ def needed(
         Of the fast engine.
     masked : bool
         Whether styles are confined to regions.
+    gpu : bool
+        Whether the GPU's memory is meant.
 
     Returns
     -------
@@ -72,7 +83,16 @@ def needed(
         i * o for name, (i, o) in CONVOLUTIONS.items() if name in path
     )
     fixed = CODES + item * (products + targets)
-    if fast:
+    if fast and gpu:
+        fixed = item * (2 * products + targets)  # there and back
+        outputs = {step[-1] for step in fused(path, every)}
+        gates = sum(here[layer] for layer in outputs)
+        most = min(TILES // item, max(_tiles(shape, path) for shape in (content, *styles)))
+        # of the gradients of the taps, and of the largest map and the one behind a pooling
+        painting = item * (2 * kept + targets + max(here.values()) * 5 // 4) + gates
+        painting += item * most
+        passing = 2 * max(v[layer] for v in there for layer in outputs) + most
+    elif fast:
         wide = ("conv4", "conv5")  # in tiles of 36 numbers for 16
         tiles = [v[layer] * 36 // 16 for v in (here, *there) for layer in v if layer[:5] in wide]
         fixed += WORKER * threads + 2 * min(SHARED, item * max(tiles, default=0))
@@ -91,7 +111,7 @@ def needed(
         # a layer's features times the mask, less their mean, and the gradient of either
         painting += item * 4 * max((here[tap] for tap in settings.style_taps), default=0)
         passing += 2 * max((v[tap] for v in there for tap in settings.style_taps), default=0)
-    always, doubles, singles = VECTORS[settings.optimizer or "lbfgs"]
+    always, doubles, singles = VECTORS[settings.optimizer or ("own-lbfgs" if gpu else "lbfgs")]
     pairs = min(settings.history, settings.iterations)
     vectors = 8 * (always + doubles * pairs) + item * singles * pairs
     optimiser = vectors * 3 * content[0] * content[1]
@@ -105,6 +125,15 @@ def _values(shape: Shape, path: Sequence[str]) -> Iterator[tuple[str, int]]:
         yield layer, math.prod(shape_of(layer, *shape))
 
 
+def _tiles(shape: Shape, path: Sequence[str]) -> int:
+    """How many numbers a convolution's tiles have, before and after the products, at most."""
+    found = 0
+    for layer in (layer for layer in path if layer in CONVOLUTIONS):
+        height, width, _ = shape_of(layer, *shape)
+        found = max(found, 36 * -(-height // 4) * -(-width // 4) * sum(CONVOLUTIONS[layer]))
+    return found
+
+
 def _pool_after(layer: str, path: Sequence[str]) -> str:
     """The pooling that comes next after a layer; '' if another layer does."""
     after = path[path.index(layer) + 1 :]
@@ -112,7 +141,12 @@ def _pool_after(layer: str, path: Sequence[str]) -> str:
 
 
 def check(
-    settings: Settings, content: Shape, styles: Sequence[Shape], threads: int, masked: bool = False
+    settings: Settings,
+    content: Shape,
+    styles: Sequence[Shape],
+    threads: int,
+    masked: bool = False,
+    card: int | None = None,
 ) -> None:
     """Refuse a run that would not fit, and name the size that does.
 
@@ -120,28 +154,33 @@ def check(
     ----------
     settings, content, styles, threads, masked
         As for `needed`.
+    card : int, optional
+        Bytes that are free on the GPU, if it is one that computes.
 
     Raises
     ------
     OutOfMemory
         If less is available than is needed. Where nothing says how much there is, all is well.
     """
-    free, need = available(), needed(settings, content, styles, threads, masked)
+    gpu = card is not None
+    free = card if gpu else available()
+    need = needed(settings, content, styles, threads, masked, gpu)
     if settings.force or free is None or need <= free:
         return
 
     def fits(size: int) -> bool:
         scale = size / settings.longer
         smaller = [s if settings.style_size else _scaled(s, scale) for s in styles]
-        return needed(settings, _scaled(content, scale), smaller, threads, masked) <= free
+        return needed(settings, _scaled(content, scale), smaller, threads, masked, gpu) <= free
 
     low, high = 0, settings.longer  # low fits or is 0, high does not fit
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     advice = f"choose size {low} or less" if low >= SMALLEST else "free some memory"
+    whose = "the GPU's memory" if gpu else "memory"
     raise OutOfMemory(
-        f"size {settings.size} needs about {need / 1e9:.3g} GB of memory, of which "
+        f"size {settings.size} needs about {need / 1e9:.3g} GB of {whose}, of which "
         f"{free / 1e9:.3g} GB are free; {advice}, or try it all the same with force"
     )
 

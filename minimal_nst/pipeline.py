@@ -175,8 +175,8 @@ def _stylize(
         backend,
         settings.threads,
     )
-    if backend is CPU and pictures:
-        memory.check(settings, *shapes[-1], vgg.threads, masks.given)
+    if pictures:
+        memory.check(settings, *shapes[-1], vgg.threads, masks.given, backend.free())
     full = _load(content, settings)
     done: list[Painting] = []
     try:

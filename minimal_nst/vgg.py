@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from .architecture import CONVOLUTIONS, LAYERS, canonical, depth_of, keras_name
+from .architecture import CONVOLUTIONS, LAYERS, Step, canonical, depth_of, keras_name
 from .backend import CPU, Array, Backend, Workers, select
 from .checks import as_picture
-from .engine import Engine, Fast, Step, Textbook
+from .engine import Engine, Fast, Textbook
 from .errors import UsageError
 from .gpu import Gpu
 

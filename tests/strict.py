@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import operator
 import sys
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,41 @@ LAUNCHES: Counter[str] = Counter()
 """Functions that were started on the device, by name."""
 
 
+class Memory:
+    """Bytes of the arrays that are on the device, now and at most."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+        self.now = self.most = 0
+
+    def see(self, array: np.ndarray) -> None:
+        """Take note of an array, or of the one that it is a view of, until it is gone."""
+        while isinstance(array.base, np.ndarray):
+            array = array.base
+        if id(array) not in self._seen:
+            self._seen.add(id(array))
+            self.now += array.nbytes
+            self.most = max(self.most, self.now)
+            weakref.finalize(array, self._forget, id(array), array.nbytes).atexit = False
+
+    def _forget(self, number: int, size: int) -> None:
+        self._seen.discard(number)
+        self.now -= size
+
+
+MEMORY = Memory()
+
+CARD = 2**34
+"""Bytes of the pretended device."""
+
+cuda = SimpleNamespace(runtime=SimpleNamespace(memGetInfo=lambda: (CARD - MEMORY.now, CARD)))
+
+
+def get_default_memory_pool() -> SimpleNamespace:
+    """One that keeps nothing."""
+    return SimpleNamespace(free_all_blocks=lambda: None, free_bytes=lambda: 0)
+
+
 @contextmanager
 def counted() -> Iterator[Counter[str]]:
     """Count from here on."""
@@ -64,6 +101,7 @@ class StrictArray:
 
     def __init__(self, host: np.ndarray) -> None:
         self._host = np.asarray(host)
+        MEMORY.see(self._host)
 
     def __array__(self, *_: Any, **__: Any) -> np.ndarray:
         raise TypeError("implicit conversion to a NumPy array is not allowed; use asnumpy")

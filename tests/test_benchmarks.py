@@ -14,6 +14,11 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 RUNS = {  # benchmark -> arguments, what it needs, what it prints
     "convergence": (["--size", "48", "--evaluations", "2,3", "--pairs", "1"], "", "48 px"),
     "evaluation": (["--sizes", "32", "--rounds", "1", "--layers"], "torch", "ours, winograd"),
+    "gpu": (
+        ["--device", "cpu", "--sizes", "32", "--rounds", "1", "--iterations", "2"],
+        "torch",
+        "same input, same bits: yes",
+    ),
     "history": (["--size", "48", "--iterations", "2", "--pairs", "1,2"], "", "    1 pairs: loss"),
     "program": (["--size", "32", "--iterations", "1", "--rounds", "1"], "pastiche", "  stylize  "),
     "scales": (["--size", "48", "--iterations", "2", "--pairs", "1"], "", "48 px: cost so far"),

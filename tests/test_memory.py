@@ -7,9 +7,10 @@ import time
 
 import numpy as np
 import pytest
-from minimal_nst import Settings, cli, memory, stylize
+from minimal_nst import VGG19, Settings, cli, gpu, images, memory, pipeline, stylize
 from minimal_nst.errors import OutOfMemory
 
+import strict
 from conftest import EXAMPLES, ROOT
 
 CONTENT = str(EXAMPLES / "content" / "louvre_night.webp")
@@ -40,6 +41,43 @@ def test_prediction_is_within_a_fifth_of_the_peak(benchmark, choice):
     """At 256 pixels; ``python benchmarks/memory.py`` does it up to 1024."""
     predicted, measured = benchmark.measure(256, **choice)
     assert predicted == pytest.approx(measured, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {},
+        {"iterations": 12},
+        {"optimizer": "adam", "pooling": "avg"},
+        {"style_size": 300},
+        {"conv": "im2col"},
+    ],
+)
+@pytest.mark.compiler
+def test_prediction_for_a_gpu_is_what_lies_on_the_stand_in(monkeypatch, choice):
+    """Its arrays are counted at their peak; without the deep layers, whose weights would be nearly all."""
+    size, layers = 160, {"style_layers": "relu1_1,relu2_1", "content_layers": "relu2_2"}
+    settings = Settings(**{"size": size, "iterations": 2, **layers, **choice})
+    monkeypatch.setattr(pipeline, "select", lambda device: strict.BACKEND)
+    monkeypatch.setattr(pipeline, "VGG19", VGG19)  # not one that others have warmed up
+    before = strict.MEMORY.most = strict.MEMORY.now
+    stylize(CONTENT, [STYLE, STYLE], settings)  # while the first is seen, not all weights are there
+    measured = strict.MEMORY.most - before
+    shapes = images.measure(CONTENT, size), [images.measure(STYLE, settings.style_size or size)] * 2
+    predicted = memory.needed(settings, *shapes, 2, gpu=True)
+    assert predicted == pytest.approx(measured, rel=0.2)
+
+
+def test_of_a_card_too_the_size_that_fits_is_named(monkeypatch):
+    monkeypatch.setattr(pipeline, "select", lambda device: strict.BACKEND)
+    monkeypatch.setattr(strict, "CARD", 2 * GIB + strict.MEMORY.now)
+    with pytest.raises(OutOfMemory, match=r"of the GPU's memory, of which 2.15 GB are") as caught:
+        stylize(CONTENT, STYLE, Settings(size=4000))
+    size = int(str(caught.value).partition("choose size ")[2].split()[0])
+    assert 700 < size < 1200
+    shapes = images.measure(CONTENT, size), [images.measure(STYLE, size)]
+    assert memory.needed(Settings(size=size), *shapes, 2, gpu=True) <= 2 * GIB
+    assert memory.TILES == gpu.TILES_BYTES
 
 
 @pytest.fixture

@@ -69,7 +69,6 @@ def run(args: argparse.Namespace) -> int:
 def row(settings: Settings, with_head: bool) -> None:
     """Print what a painting takes, below what it is painted by."""
     from .. import images, memory
-    from ..backend import CPU
     from ..pipeline import stylize
     from ..vgg import VGG19
     from ..weights import load_weights
@@ -82,10 +81,9 @@ def row(settings: Settings, with_head: bool) -> None:
         say(f"{'size':>11} {'evaluation':>12} {iterations:>16} {'memory':>11}", sys.stdout)
     shape = images.measure(CASTLE, settings.longer)
     seen = shape, [images.measure(STARRY_NIGHT, settings.longer)], vgg.threads
-    need = "-"
-    if vgg.backend is CPU:
-        memory.check(settings, *seen)
-        need = f"{memory.needed(settings, *seen) / 2**20:.0f} MiB"
+    card = vgg.backend.free()
+    memory.check(settings, *seen, card=card)
+    need = f"{memory.needed(settings, *seen, gpu=card is not None) / 2**20:.0f} MiB"
     moments: list[tuple[float, int]] = []
 
     def note(progress: PaintingProgress) -> None:

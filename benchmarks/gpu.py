@@ -1,0 +1,167 @@
+"""One evaluation and one run on a GPU, against PyTorch on the same card.
+
+    pip install ".[cuda13,reference]" (and a PyTorch for CUDA)
+    python benchmarks/gpu.py --sizes 256,512,1024
+
+In each round every contestant has a turn, in a process of its own: some evaluations warm it up, the
+next ones count, each until its loss is on the host. Medians of all rounds, ratios of medians, the most
+that its arrays took on the card. Then a run: an iteration beside an evaluation is what the optimiser
+takes; the same input must give the same bits, and nearly the CPU's painting. On a machine without a
+GPU, --device cpu shows that the benchmark works, and no more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from machine import describe
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+OURS = {"ours": "winograd", "ours, textbook": "im2col"}
+PYTORCH = {  # whether its convolutions may use TF32, as they do by default, and its layout
+    "PyTorch, fp32": {"tf32": False},
+    "PyTorch, fp32, channels_last": {"tf32": False, "channels_last": True},
+    "PyTorch, default (TF32)": {"tf32": True},
+}
+WARM, COUNTED = 5, 20
+CONTENT = ROOT / "examples/content/neuschwanstein.webp"
+STYLE = ROOT / "examples/style/vangogh_starry_night_cropped.jpg"
+
+
+def turn(name, size, device):
+    """The milliseconds of each evaluation, its loss, and the most bytes on the card."""
+    import minimal_nst as nst
+    from minimal_nst import images
+    from minimal_nst.vgg import preprocess
+
+    content, style = (images.resize(images.load(path), size, size) for path in (CONTENT, STYLE))
+    image = 0.7 * content + 0.3 * style
+    if name in OURS:
+        vgg = nst.VGG19(nst.load_weights(), conv=OURS[name], device=device)
+        objective = nst.Objective(vgg, content, [style], nst.Settings())
+        x = vgg.backend.upload(preprocess(image), "float32")
+        evaluate = lambda: objective.evaluate(x)[0]
+        free = vgg.backend.free
+        most = lambda: (
+            0 if free() is None else vgg.backend.xp.get_default_memory_pool().total_bytes()
+        )
+    else:
+        import torch
+        from torch_gatys import Torch
+
+        options = dict(PYTORCH[name])
+        torch.backends.cudnn.allow_tf32 = options.pop("tf32")
+        torch.backends.cudnn.benchmark = True
+        theirs = Torch(nst.load_weights(), content, style, device=device, **options)
+        evaluate = lambda: theirs(image)[0]
+        most = lambda: torch.cuda.max_memory_allocated() if device == "cuda" else 0
+    times = []
+    for _ in range(WARM + COUNTED if device == "cuda" else 2):
+        start = time.perf_counter()
+        loss = evaluate()
+        times.append(1000 * (time.perf_counter() - start))
+    return times[WARM if device == "cuda" else 1 :], loss, most()
+
+
+def run(size, iterations, device, **changes):
+    """Seconds of each iteration but the first, how it ended, and the painting's bytes in hexadecimal."""
+    import minimal_nst as nst
+
+    moments = []
+    settings = nst.Settings(size=size, iterations=iterations, device=device, **changes)
+    painting = nst.stylize(
+        CONTENT, STYLE, settings, lambda progress: moments.append(time.perf_counter())
+    )
+    evaluations = painting.evaluations / painting.iterations
+    return np.diff(moments).tolist(), evaluations, painting.x.tobytes().hex()
+
+
+def pytorch_run(size, iterations, device):
+    """Seconds of PyTorch's L-BFGS for so many iterations, as neural-style-pt has it."""
+    from convergence import pytorch
+
+    start = time.time()
+    stamps, _ = pytorch(str(CONTENT), str(STYLE), size, iterations, 2, None, device)
+    return stamps[-1] - start
+
+
+def ask(call):
+    """What a function of this file returns, in a process of its own."""
+    code = f"import gpu, json; print(json.dumps(gpu.{call}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parent,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def evaluations(size, options):
+    """Print a row for each contestant at one size."""
+    everybody = (*OURS, *PYTORCH) if options.device == "cuda" else ("ours", "PyTorch, fp32")
+    times = {name: [] for name in everybody}
+    losses, most = {}, {}
+    for _ in range(options.rounds):
+        for name, found in times.items():
+            seconds, losses[name], most[name] = ask(f"turn({name!r}, {size}, {options.device!r})")
+            found += seconds
+    reference = statistics.median(times["PyTorch, fp32"])
+    print(f"\n{size} x {size}")
+    for name, found in times.items():
+        median = statistics.median(found)
+        print(
+            f"  {name:29} {median:8.2f} ms  PyTorch fp32 / this: {reference / median:5.2f}   "
+            f"{most[name] / 2**20:6.0f} MiB   loss {losses[name]:.6g}",
+            flush=True,
+        )
+    return statistics.median(times["ours"])
+
+
+def runs(milliseconds, options):
+    """Print what a run takes, and whether it can be repeated."""
+    size, device = options.sizes[-1], options.device
+    seconds, each, first = ask(f"run({size}, {options.iterations}, {device!r})")
+    _, _, again = ask(f"run({size}, {options.iterations}, {device!r})")
+    iteration = 1000 * statistics.median(seconds)
+    share = 1 - each * milliseconds / iteration
+    print(f"\na run at {size} px: {iteration:.2f} ms an iteration, of {each:.2f} evaluations;")
+    print(f"  share of all but the evaluations {100 * share:.0f} % (they are of a square picture)")
+    theirs = ask(f"pytorch_run({size}, {options.iterations}, {device!r})")
+    print(f"  {options.iterations} evaluations by PyTorch's LBFGS {theirs:.1f} s with its start, ")
+    print(f"  as many iterations by ours {sum(seconds):.1f} s without")
+    print(f"  same input, same bits: {'yes' if first == again else 'NO'}")
+    pictures = [
+        np.frombuffer(bytes.fromhex(ask(f"run(128, 20, {where!r}, optimizer='own-lbfgs')")[2]))
+        for where in (device, "cpu")
+    ]
+    error = np.mean((pictures[0] - pictures[1]) ** 2)
+    psnr = "the same" if error == 0 else f"{10 * np.log10(255**2 / error):.1f} dB"
+    print(f"  PSNR of the GPU's and the CPU's painting, 20 iterations at 128 px: {psnr}")
+
+
+def numbers(text):
+    return [int(number) for number in text.split(",")]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=numbers, default="256,512,1024", help="[%(default)s]")
+    parser.add_argument("--rounds", type=int, default=3, help="[%(default)s]")
+    parser.add_argument("--iterations", type=int, default=100, help="of a run [%(default)s]")
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="[%(default)s]")
+    options = parser.parse_args()
+    print(f"{describe(2, 'native')}, {options.device}, {options.rounds} rounds, float32")
+    for size in options.sizes:
+        milliseconds = evaluations(size, options)
+    runs(milliseconds, options)

@@ -100,6 +100,35 @@ class Backend:
         return int(free + self.xp.get_default_memory_pool().free_bytes())
 
     @contextmanager
+    def products(self, precision: str) -> Iterator[None]:
+        """While inside, a GPU's products of float32 matrices are 'fp32' or 'tf32'.
+
+        Without this it would be for $CUPY_TF32 to say, and for those of several matrices at a time
+        for nobody. A CPU has no 'tf32'.
+        """
+        if precision == "fp32" and os.environ.get("CUPY_TF32") != "1":
+            yield
+            return
+        if not hasattr(self.xp, "cuda"):
+            if precision != "fp32":
+                raise UsageError(f"precision is {precision}, which a GPU has; the device is a CPU")
+            yield
+            return
+        core, cublas = self.xp._core, self.xp.cuda.cublas
+        handle = self.xp.cuda.device.get_cublas_handle()
+        before = core.get_compute_type("float32"), cublas.getMathMode(handle)
+
+        def choose(compute_type: int, mode: int) -> None:
+            core.set_compute_type("float32", compute_type)
+            cublas.setMathMode(handle, mode)
+
+        choose(*_PRODUCTS[precision])
+        try:
+            yield
+        finally:
+            choose(*before)
+
+    @contextmanager
     def working(self) -> Iterator[None]:
         """While inside, what a GPU's libraries call its want of memory is a `MemoryError`.
 
@@ -126,6 +155,9 @@ CPU = Backend(np, "cpu")
 
 _WANT_OF_MEMORY = re.compile("ALLOC_FAILED|OUT_OF_MEMORY|out of memory", re.IGNORECASE)
 """As cuBLAS, the driver and the runtime have it: memory outside of CuPy's own."""
+
+_PRODUCTS = {"fp32": (1, 0), "tf32": (7, 3)}
+"""CuPy's type of computation, for two matrices, and cuBLAS' mode, for several at a time."""
 
 SLOW_START = 3.0
 """Seconds after which it is told what the GPU is waited for."""

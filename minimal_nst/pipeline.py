@@ -146,7 +146,7 @@ def stylize(
     if not isinstance(settings, Settings):
         raise UsageError(f"settings are {settings!r}; pass a Settings, such as Settings(size=256)")
     backend = select(settings.device)
-    with backend.working():
+    with backend.working(), backend.products(settings.precision):
         return _stylize(
             content, style, settings, backend, callback, stop, (content_masks, style_masks)
         )

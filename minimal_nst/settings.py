@@ -355,6 +355,11 @@ class Settings:
         choices=("winograd", "im2col"),
     )
     dtype: str = option("float32", "precision of the network", choices=("float32", "float64"))
+    precision: str = option(
+        "fp32",
+        "a GPU's matrix products in float32: as they are, or faster and with 10 bits of a mantissa",
+        choices=("fp32", "tf32"),
+    )
     weights: str | None = option(None, "VGG-19 weight file [embedded]")
     force: bool = option(False, "start even where memory is not expected to suffice")
 

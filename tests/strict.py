@@ -77,7 +77,21 @@ MEMORY = Memory()
 CARD = 2**34
 """Bytes of the pretended device."""
 
-cuda = SimpleNamespace(runtime=SimpleNamespace(memGetInfo=lambda: (CARD - MEMORY.now, CARD)))
+PRODUCTS = {"compute_type": 1, "mode": 0}
+"""As CuPy and cuBLAS have been told to multiply matrices."""
+
+_core = SimpleNamespace(
+    get_compute_type=lambda dtype: PRODUCTS["compute_type"],
+    set_compute_type=lambda dtype, value: PRODUCTS.update(compute_type=value),
+)
+cuda = SimpleNamespace(
+    runtime=SimpleNamespace(memGetInfo=lambda: (CARD - MEMORY.now, CARD)),
+    device=SimpleNamespace(get_cublas_handle=lambda: 1),
+    cublas=SimpleNamespace(
+        getMathMode=lambda handle: PRODUCTS["mode"],
+        setMathMode=lambda handle, value: PRODUCTS.update(mode=value),
+    ),
+)
 
 
 def get_default_memory_pool() -> SimpleNamespace:

@@ -138,6 +138,31 @@ def test_cpu_and_backends_pass_through():
     assert array_module(strict.BACKEND.upload(x, "float32")) is strict
 
 
+@pytest.mark.parametrize(
+    ("precision", "variable", "inside"),
+    [("fp32", "", (1, 0)), ("fp32", "1", (1, 0)), ("tf32", "", (7, 3)), ("tf32", "1", (7, 3))],
+)
+def test_the_precision_of_products_is_the_settings(monkeypatch, precision, variable, inside):
+    """Not CUPY_TF32's; and afterwards it is what it was, whatever ends the work."""
+    told = {"compute_type": 7 if variable else 1, "mode": 0}
+    monkeypatch.setattr(strict, "PRODUCTS", told)
+    monkeypatch.setenv("CUPY_TF32", variable)
+    before = dict(told)
+
+    def fails():
+        assert tuple(told.values()) == inside
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), strict.BACKEND.products(precision):
+        fails()
+    assert told == before
+    monkeypatch.setattr(pipeline, "select", lambda device: CPU)
+    with CPU.products("fp32"):
+        pass
+    with pytest.raises(UsageError, match="precision is tf32, which a GPU has"):
+        nst.stylize("a.png", "b.png", nst.Settings(precision="tf32"))
+
+
 def test_numbers_are_fetched_together():
     device = [strict.BACKEND.upload(np.array(x), "float64") for x in (1.5, 2.5)]
     with strict.counted() as counts:

@@ -22,6 +22,7 @@ from minimal_nst.sizes import settle
 from PIL import Image
 
 import signals
+import strict
 from conftest import EXAMPLES
 from test_backend import fake_cupy
 
@@ -61,6 +62,26 @@ def test_auto_says_once_why_it_is_not_a_gpu(capsys, monkeypatch, out):
     code, stdout, stderr = run(capsys, "stylize", CONTENT, STYLE, "-o", out, *QUICK)
     assert (code, stderr.count("minimal-nst: warning: the CPU computes, because CuPy")) == (0, 1)
     assert " s, cpu); stopped" in stdout
+
+
+def test_what_a_gpus_libraries_lack_in_memory_costs_no_painting(capsys, monkeypatch, out):
+    """cuBLAS does not raise a MemoryError, and says it in its own words."""
+    monkeypatch.setattr(pipeline, "select", lambda device: strict.BACKEND)
+    multiply, calls = strict.StrictArray.__matmul__, []
+
+    def matmul(self, other):
+        calls.append(1)
+        if len(calls) > 200:
+            raise RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")
+        return multiply(self, other)
+
+    monkeypatch.setattr(strict.StrictArray, "__matmul__", matmul)
+    args = ["--size", "48", "--iterations", "99", "--conv", "im2col"]
+    code, _, stderr = run(capsys, "stylize", CONTENT, STYLE, "-o", out, *args)
+    assert code == 4
+    assert f"the best picture so far is kept in {out}" in stderr
+    assert "error: not enough memory; choose a smaller --size" in stderr
+    assert images.load(out).shape[1] == 48
 
 
 def test_messages_name_what_was_typed(capsys, monkeypatch, out, tmp_path):
@@ -157,6 +178,7 @@ def test_every_setting_is_an_option_with_its_own_value(monkeypatch, out):
         "content_layers": (("relu3_1", 0.5),), "style_layers": (("pool1", 1.0), ("conv2_1", 2.0)),
         "content_form": "paper", "style_form": "paper", "pooling": "avg", "init": "start.png",
         "noise_ratio": 0.5, "noise": "normal", "noise_level": 9.0, "seed": 11, "weights": "w.h5", "conv": "winograd", "dtype": "float64",
+        "precision": "tf32",
         "device": "cpu", "threads": 3, "force": True, "spectrum": 1.5,
         "tolerance": 0.01, "max_seconds": 99.0, "scales": (20, 40, 77),
     }  # fmt: skip
@@ -200,6 +222,10 @@ BAD_USAGE = {
     "--style-blend-weights does nothing here: the weight of the style is 0": [
         *("--style-blend-weights", "1", "--style-weight", "0"),
     ],
+    "--precision does nothing here: it is for --dtype float32 on a GPU": [
+        *("--precision", "tf32", "--dtype", "float64"),
+    ],
+    "precision is tf32, which a GPU has; the device is a CPU": ["--precision", "tf32"],
     "--pooling: invalid choice: 'l2'": ["--pooling", "l2"],
     "--preset: invalid choice: 'monet'": ["--preset", "monet"],
     "minimal-nst stylize: error: unrecognized arguments: --sice 3 (see minimal-nst stylize --help)": [

@@ -169,6 +169,39 @@ def test_few_launches_and_one_question(weights, content, style):
         assert strict.LAUNCHES.total() > 5 * 150
 
 
+@pytest.mark.compiler
+def test_tf32_costs_winograd_no_more_than_im2col(weights, content, style, monkeypatch):
+    """With factors that are rounded as such a card does, to 10 bits of a mantissa."""
+
+    def rounded(x):
+        bits = np.ascontiguousarray(x._host).view("uint32")
+        return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view("float32")
+
+    def matmul(a, b, out=None):
+        found = strict.StrictArray(rounded(a) @ rounded(b))
+        if out is not None:
+            out[...] = found
+        return found
+
+    x = preprocess(0.7 * content + 0.3 * np.roll(content, 7, 1))
+    settings = Settings(style_layers="relu1_1,relu3_1", content_layers="relu3_2")
+
+    def evaluate(conv, dtype):
+        vgg = VGG19(weights, conv=conv, dtype=dtype, device=strict.BACKEND)
+        _, dx = Objective(vgg, content, [style], settings).evaluate(x)
+        return strict.asnumpy(dx)
+
+    exact = evaluate("im2col", "float64")
+    monkeypatch.setattr(strict, "matmul", matmul)
+    monkeypatch.setattr(strict.StrictArray, "__matmul__", matmul)
+    winograd, im2col = (
+        np.linalg.norm(evaluate(conv, "float32") - exact) / np.linalg.norm(exact)
+        for conv in ("winograd", "im2col")
+    )
+    assert 1e-4 < im2col < 0.1
+    assert winograd < 1.5 * im2col
+
+
 def test_sums_are_written_as_one_would():
     assert combination(np.array([1.0, 0.0, -1.5]), "abc") == "a - T(1.5) * c"
     assert combination(np.array([-1.0, 1.0, 0.25]), "abc") == "- a + b + T(0.25) * c"

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 MEASURED = 8
 """Iterations that are timed, at each size."""
 
-CHOICES = {"optimizer", "history", "device", "threads", "conv", "dtype", "weights", "force"}
+CHOICES = {
+    *("optimizer", "history", "device", "threads", "conv", "dtype", "precision", "weights", "force")
+}
 """Options of `stylize` that time and memory depend on, besides the size."""
 
 

@@ -127,6 +127,10 @@ IDLE: dict[str, tuple[Callable[[Settings], bool], str]] = {
         for name in ("seed", "noise", "noise_level")
     },
     "noise_ratio": (lambda s: s.init == "noise", "--init noise starts from nothing but noise"),
+    "precision": (
+        lambda s: s.precision == "tf32" and (s.device == "cpu" or s.dtype == "float64"),
+        "it is for --dtype float32 on a GPU",
+    ),
     "threads": (lambda s: s.conv == "im2col", "it is for --conv winograd"),
     "content_layers": (lambda s: s.content_weight == 0, "the weight of the content is 0"),
     "content_form": (lambda s: s.content_weight == 0, "the weight of the content is 0"),

@@ -57,7 +57,7 @@ def library(source: str) -> Any:
     name = hashlib.sha256(source.encode()).hexdigest()[:16]
     (folder / f"{name}.cpp").write_text(source)
     target = folder / f"{name}.so"
-    command = [COMPILER, "-O2", "-shared", "-fPIC", "-o", target, folder / f"{name}.cpp"]
+    command = [COMPILER, "-O1", "-shared", "-fPIC", "-o", target, folder / f"{name}.cpp"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     found = ctypes.CDLL(str(target))

@@ -106,12 +106,10 @@ class Backend:
         Without this it would be for $CUPY_TF32 to say, and for those of several matrices at a time
         for nobody. A CPU has no 'tf32'.
         """
-        if precision == "fp32" and os.environ.get("CUPY_TF32") != "1":
-            yield
-            return
-        if not hasattr(self.xp, "cuda"):
-            if precision != "fp32":
-                raise UsageError(f"precision is {precision}, which a GPU has; the device is a CPU")
+        on_gpu = hasattr(self.xp, "cuda")
+        if precision != "fp32" and not on_gpu:
+            raise UsageError(f"precision is {precision}, which a GPU has; the device is a CPU")
+        if not on_gpu or (precision == "fp32" and os.environ.get("CUPY_TF32") != "1"):
             yield
             return
         core, cublas = self.xp._core, self.xp.cuda.cublas

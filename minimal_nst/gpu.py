@@ -31,8 +31,7 @@ Lavin & Gray (2016), "Fast Algorithms for Convolutional Neural Networks"; `winog
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from typing import Any
 
@@ -199,10 +198,10 @@ def kernel(xp: Any, name: str) -> Callable[..., Any]:
     return found
 
 
-class Gpu:
+class Gpu(Textbook):
     """Winograd's convolution on a GPU; a step is one with the ReLU and the pooling after it.
 
-    What stands alone behind a tap, the textbook does.
+    What stands alone behind a tap is done as in the textbook, and so are the losses' products.
 
     Parameters
     ----------
@@ -212,10 +211,10 @@ class Gpu:
     """
 
     def __init__(self, parameters: Parameters, pooling: str, backend: Backend) -> None:
+        super().__init__(parameters, pooling)
         self._average = pooling == "avg"
         self._xp = backend.xp
         self._prepared = cache(lambda layer: prepared(*parameters(layer), backend))
-        self._alone = Textbook(parameters, pooling)
         self._no_gates = backend.xp.empty(1, "uint8")
 
     def steps(self, path: Sequence[str], taps: Collection[str]) -> list[Step]:
@@ -225,7 +224,7 @@ class Gpu:
     def forward(self, step: Step, x: Array, kept: bool) -> tuple[Array, Any]:
         """See `Engine`."""
         if not step[0].startswith("conv"):
-            return self._alone.forward(step, x, kept)
+            return super().forward(step, x, kept)
         U, _, bias = self._prepared(step[0])
         (H, W, _), half, rectified = x.shape, len(step) // 3, len(step) > 1
         y = self._xp.empty((H >> half, W >> half, U.shape[2]), x.dtype)
@@ -248,7 +247,7 @@ class Gpu:
     def backward(self, step: Step, dy: Array, cache: Any, gradient: Array = None) -> Array:
         """See `Engine`."""
         if not step[0].startswith("conv"):
-            return self._alone.backward(step, dy, cache, gradient)
+            return super().backward(step, dy, cache, gradient)
         _, U, bias = self._prepared(step[0])
         gates, (H, W, C) = cache
         half, gated = len(step) // 3, int(len(step) > 1)
@@ -288,21 +287,6 @@ class Gpu:
             Z = self._xp.empty((36, tiles, C_out), x.dtype)
             self._xp.matmul(V, U, out=Z)
             leave((C_out, across, rows.start, tiles), Z)
-
-    def contract(self, a: Array, b: Array) -> Array:
-        """See `Engine`."""
-        return a @ b
-
-    def transform(self, a: Array, b: Array) -> Array:
-        """See `Engine`."""
-        return a @ b
-
-    def recycle(self, arrays: Iterable[Array]) -> None:
-        """See `Engine`. CuPy's pool does it."""
-
-    def alone(self) -> AbstractContextManager[None]:
-        """See `Engine`. The GPU has no threads of ours."""
-        return nullcontext()
 
 
 def prepared(kernel: Array, bias: Array, backend: Backend) -> tuple[Array, Array, Array]:

@@ -104,12 +104,10 @@ class VGG19:
         parameters = partial(_parameters, weights, self.backend, dtype)
         self.engine: Engine = Textbook(parameters, pooling)
         if conv == "winograd" and dtype != "complex128":
-            on_cpu = self.backend is CPU
-            self.engine = (
-                Fast(parameters, pooling, workers)
-                if on_cpu
-                else Gpu(parameters, pooling, self.backend)
-            )
+            if self.backend is CPU:
+                self.engine = Fast(parameters, pooling, workers)
+            else:
+                self.engine = Gpu(parameters, pooling, self.backend)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return VGG19, self._arguments  # a copy has threads and buffers of its own

@@ -13,7 +13,7 @@ oldest and back again. How far to go along the direction, `line_search` finds ou
 the identity, to which the corrections are added, may stand a `Metric` that knows better.
 
 Arrays may be NumPy's or CuPy's. The pairs are kept in the gradient's dtype, which is the network's;
-inner products are summed in float64.
+inner products are summed in float64, but for those within a row of a picture.
 
 Glossary::
 
@@ -64,7 +64,7 @@ class Pair:
 
 
 class Metric(Protocol):
-    """What B begins as: symmetric, positive, and such that <y, B y> = <s, y> for the last pair."""
+    """What B begins as: symmetric, positive, and of about the size of the inverse Hessian."""
 
     def learn(self, s: Array, y: Array) -> None:
         """Take note of a step and the change of the gradient along it."""
@@ -88,10 +88,14 @@ class Scaled:
         return self._scale * q
 
 
-def dot(a: Array, b: Array, scratch: Array = None) -> float:
-    """Inner product of two arrays of one shape, summed in float64; `scratch` may be overwritten."""
-    product = a * b if scratch is None else array_module(a).multiply(a, b, out=scratch)
-    return float(product.sum(dtype="float64"))
+def dot(a: Array, b: Array) -> float:
+    """Inner product of two arrays of one shape; a picture's rows are summed up in float64."""
+    xp = array_module(a)
+    if hasattr(xp, "vecdot"):
+        rows = xp.vecdot(a.reshape(len(a), -1), b.reshape(len(b), -1))
+    else:  # in CuPy
+        rows = a * b
+    return float(rows.sum(dtype="float64"))
 
 
 def direction(g: Array, pairs: Iterable[Pair], metric: Metric) -> Array:

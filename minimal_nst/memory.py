@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from .architecture import CONVOLUTIONS, LAYERS, canvas, depth_of, fused, shape_of
 from .errors import OutOfMemory
-from .settings import SMALLEST, Settings
+from .settings import HISTORY, SMALLEST, Settings
 
 Shape: TypeAlias = tuple[int, int]
 
@@ -111,8 +111,9 @@ def needed(
         # a layer's features times the mask, less their mean, and the gradient of either
         painting += item * 4 * max((here[tap] for tap in settings.style_taps), default=0)
         passing += 2 * max((v[tap] for v in there for tap in settings.style_taps), default=0)
-    always, doubles, singles = VECTORS[settings.optimizer or ("own-lbfgs" if gpu else "lbfgs")]
-    pairs = min(settings.history, settings.iterations)
+    optimizer = settings.optimizer or ("own-lbfgs" if gpu else "lbfgs")
+    always, doubles, singles = VECTORS[optimizer]
+    pairs = min(settings.history or HISTORY[optimizer], settings.iterations)
     vectors = 8 * (always + doubles * pairs) + item * singles * pairs
     optimiser = vectors * 3 * content[0] * content[1]
     seeing = max(sum(values[tap] for tap in settings.style_taps) for values in there)

@@ -21,7 +21,7 @@ from .inputs import Masks, gather
 from .memory import Shape
 from .objective import Objective
 from .optimize import Callback, Minimum, Progress, Stop, minimize
-from .settings import STARTS, Settings
+from .settings import HISTORY, STARTS, Settings
 from .sizes import each_scale, settle, style_size
 from .vgg import VGG19, deprocess, preprocess
 from .weights import load_weights
@@ -346,7 +346,7 @@ def _paint(
                 stop,
                 settings.tolerance,
                 seconds,
-                settings.history,
+                settings.history or HISTORY[optimizer],
                 metric=Bands(height, width, home) if settings.spectrum else None,
                 adam={name: getattr(settings, name) for name in ADAM},
             )

@@ -37,6 +37,9 @@ SMALLEST = 16
 
 LARGEST = 2**16
 
+HISTORY = {"lbfgs": 20, "own-lbfgs": 40, "adam": 0}
+"""How many steps an optimiser remembers unless told: SciPy's in float64, our own in float32."""
+
 COARSEST = 192
 """Longer side of the smallest scale that is chosen by itself: what the deepest layers see at once
 is as wide as most of the picture then."""
@@ -322,9 +325,10 @@ class Settings:
         "the one by hand on a GPU]",
         choices=("lbfgs", "own-lbfgs", "adam"),
     )
-    history: int = option(
-        20,
-        "how many steps back L-BFGS looks: more get lower, and take more memory",
+    history: int | None = option(
+        None,
+        "how many steps back L-BFGS looks: more get lower, and take more memory [20; 40 of the one by "
+        "hand, which are no larger]",
         least=1,
         most=1000,
     )

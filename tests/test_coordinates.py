@@ -146,7 +146,7 @@ def anisotropic(exponent, height=24, width=36):
     return function
 
 
-def test_bands_are_symmetric_positive_and_meet_the_last_pair(rng):
+def test_bands_are_symmetric_positive_and_between_two_lengths(rng):
     bands = Bands(H, W)
     q, r = rng.standard_normal((2, H, W, 3))
     assert (bands.apply(q) == q).all()
@@ -156,7 +156,18 @@ def test_bands_are_symmetric_positive_and_meet_the_last_pair(rng):
         bands.learn(s, y)
     assert gradcheck.adjoint(bands.apply, bands.apply, q, r) < 1e-15
     assert (q * bands.apply(q)).sum() > 0
-    assert (y * bands.apply(y)).sum() == pytest.approx((s * y).sum(), rel=1e-12)
+
+
+def test_bands_go_further_than_the_last_pair_did(rng):
+    """<y, M y> is between <s, y>, which would be right for the pair, and the most that it could be."""
+    bands = Bands(H, W)
+    s = rng.standard_normal((H, W, 3))
+    y = anisotropic(3, H, W)(s)[1]
+    bands.learn(s, y)
+    length = lambda x: np.sqrt(np.bincount(bands._band, (waves(x) ** 2).sum(axis=2).ravel()))
+    right, most = (s * y).sum(), length(s) @ length(y)
+    assert right < 0.99 * most
+    assert (y * bands.apply(y)).sum() == pytest.approx(np.sqrt(right * most), rel=1e-9)
 
 
 def test_bands_find_a_power_of_the_frequency(rng):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from minimal_nst import lbfgs
+from minimal_nst.backend import CPU
 from minimal_nst.errors import RunError
 from minimal_nst.lbfgs import CURVATURE, DECREASE, Pair, Scaled, Trial, direction, dot, line_search
 from minimal_nst.optimize import minimize
@@ -185,10 +186,14 @@ def test_first_step_and_dtypes():
     assert direction(g, [pair], scaled([pair])).dtype == np.float32
 
 
-def test_inner_products_are_summed_in_float64():
-    a = np.full(2**18, 1.0, "float32")
+@pytest.mark.parametrize("backend", [CPU, strict.BACKEND], ids=["cpu", "device"])
+def test_rows_of_inner_products_are_summed_in_float64(backend):
+    """Each of the rows is next to nothing beside the first."""
+    a = np.ones((2**16, 2, 1), "float32")
     a[0] = 2**14
-    assert dot(a, a) == 2**28 + 2**18 - 1
+    there = backend.upload(a, "float32")
+    assert dot(there, there) == 2**29 + 2**17 - 2
+    assert np.cumsum((a * a).sum(axis=(1, 2)))[-1] == 2**29  # what float32 would make of it
 
 
 def test_same_on_a_device(rng):

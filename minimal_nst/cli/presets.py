@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..presets import PRESETS, Preset
-from ..settings import Settings
+from ..settings import HISTORY, Settings
 from .output import say
 
 TV_FORMS = {
@@ -81,7 +81,7 @@ def explain(name: str, preset: Preset, settings: Settings) -> Iterator[str]:
         f"adam, steps of {settings.learning_rate:g} grey levels{decays}, beta1 {settings.beta1:g}, "
         f"beta2 {settings.beta2:g}, epsilon {settings.epsilon:.2g}"
     )
-    lbfgs = f"L-BFGS that looks back {settings.history} steps"
+    lbfgs = f"L-BFGS that looks back {settings.history or HISTORY['lbfgs']} steps"
     method = adam if settings.optimizer == "adam" else lbfgs
     moved = f"waves, spectrum {settings.spectrum:g}" if settings.spectrum else "pixels"
     scales = f" at each scale ({settings.scales})" if settings.scales else ""

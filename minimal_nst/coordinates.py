@@ -9,10 +9,12 @@ little. The optimiser therefore moves z, not the picture x, away from where it s
 S is a linear filter. It takes a picture apart into cosine waves, multiplies each by a gain that
 grows with its length, and puts them together again:
 
-.. math:: S = D^T g D, \qquad g(f) \propto f^{-a}
+.. math:: S = D^T g D, \qquad g(f) \propto \min(f, f_0)^{-a}
 
 with D the orthonormal cosine transform along both axes, for which D^T is the inverse, and f the
-number of waves per pixel. S is symmetric, so the adjoint is the same filter. The cosine transform continues a picture beyond its borders as a mirror does, so nothing
+number of waves per pixel. Waves finer than f_0, of 8 pixels, move alike: to a network of 3 x 3
+filters they differ little, and the inverse Hessian that `Bands` measures is flat there. S is
+symmetric, so the adjoint is the same filter. The cosine transform continues a picture beyond its borders as a mirror does, so nothing
 leaks from one edge to the opposite one.
 
 This changes neither the loss nor its minima, only the way there: what is steepest in z is S S^T
@@ -23,6 +25,7 @@ Glossary::
     x      (H, W, C) picture
     z      (H, W, C) what the optimiser moves
     f      frequency of a wave in periods per pixel: (H, W), at most 1/2 along an axis
+    f_0    from where on the gain is the same
     gain   (H, W, 1), with a mean square of 1, so that a step in z is as long in x
 
 References
@@ -39,6 +42,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from .backend import CPU, Array, Backend
+
+FINE = 1 / 8
+"""f_0, in periods per pixel."""
 
 
 def frequencies(height: int, width: int) -> np.ndarray:
@@ -65,7 +71,7 @@ def frequencies(height: int, width: int) -> np.ndarray:
 
 
 class Spectrum:
-    """S, the filter that multiplies each frequency f by f^-a.
+    """S, the filter that multiplies each frequency f, up to `FINE`, by f^-a.
 
     Parameters
     ----------
@@ -91,7 +97,7 @@ class Spectrum:
         dtype: str = "float32",
         backend: Backend = CPU,
     ) -> None:
-        gain = frequencies(height, width)[..., None] ** -exponent
+        gain = np.minimum(frequencies(height, width), FINE)[..., None] ** -exponent
         gain /= np.sqrt(np.mean(gain**2))
         self._pixels = exponent == 0
         self._dtype = dtype

@@ -346,8 +346,8 @@ class Settings:
     decay_every: int = option(50, "steps between two of adam's decays", least=1)
     spectrum: float = option(
         0.5,
-        "how much longer the steps of wide structures are: a wave of length L moves as L^X; 0: all "
-        "pixels alike",
+        "how much longer the steps of wide structures are: a wave of length L, from 8 pixels on, moves "
+        "as L^X; 0: all pixels alike",
         least=0,
         most=4,
     )

@@ -52,7 +52,7 @@ if __name__ == "__main__":
     for size in map(int, options.sizes.split(",")):
         for choice in (
             {"iterations": 25},
-            {"iterations": 25, "optimizer": "own-lbfgs"},
+            {"iterations": 45, "optimizer": "own-lbfgs"},
             {"iterations": 2, "optimizer": "adam"},
             {"iterations": 2, "optimizer": "adam", "conv": "im2col"},
             {"iterations": 2, "optimizer": "adam", "dtype": "float64"},

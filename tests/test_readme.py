@@ -78,8 +78,6 @@ def test_the_figures_are_those_of_the_benchmarks():
     assert [round(ratio) for ratio in ratios(1024)] == [3, 3]  # "three times"
     assert [round(ratio) for ratio in ratios(256)] == [2, 2]  # "twice"
     assert all(1.33 <= ratio < 1.4 for ratio in ratios(128))  # "a third longer"
-    for memory in re.search(r"(\d+) MiB in all instead of (\d+) at 512 px", README).groups():
-        assert re.search(rf"^  512 px .* measured +{memory}, ", BENCHMARKS, re.MULTILINE)
     coordinates = BENCHMARKS.partition("## What the optimiser moves")[2].partition("\n###")[0]
     needed = [int(count) for count in column("lbfgs, spectrum 0.5", 3, coordinates)]
     assert f"{min(needed)} to {max(needed)} evaluations for what pixels take 100" in README

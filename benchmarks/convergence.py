@@ -60,7 +60,14 @@ def ours(content, style, size, most, threads, preset="default", **changes):
     import minimal_nst as nst
 
     stamps = []
-    given = {"size": size, "margin": 0, "iterations": 10**6, "threads": threads, **changes}
+    given = {
+        "size": size,
+        "margin": 0,
+        "range_weight": 0,
+        "iterations": 10**6,
+        "threads": threads,
+        **changes,
+    }
     settings = nst.Settings.preset(preset, **given)
     painting = nst.stylize(
         content, style, settings, stop=lambda: stamps.append(time.time()) or len(stamps) >= most

@@ -36,7 +36,14 @@ def reach(content, style, size, goal, threads, **changes):
     """When a run was as low as the goal, and after how many evaluations at the full size."""
     import minimal_nst as nst
 
-    given = {"size": size, "margin": 0, "iterations": 10**4, "threads": threads, **changes}
+    given = {
+        "size": size,
+        "margin": 0,
+        "range_weight": 0,
+        "iterations": 10**4,
+        "threads": threads,
+        **changes,
+    }
     reached = []
 
     def done(progress):

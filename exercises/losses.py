@@ -217,6 +217,38 @@ def keras_variation(x: Array, weight: float = 1.0) -> tuple[Any, Array]:
     return weight * sum_of(square**1.25), dx
 
 
+def out_of_range(x: Array, low: Array, high: Array, weight: float = 1.0) -> tuple[Any, Array]:
+    r"""Mean squared distance to the nearest picture that a file can hold, and its gradient.
+
+    .. math:: E = \frac{1}{HWC} \sum_{hwc} (x_{hwc} - c(x_{hwc}))^2, \qquad
+              \frac{\partial E}{\partial x} = \frac{2}{HWC} (x - c(x))
+
+    c clips to what is between the bounds: inside it is x itself, outside a constant.
+
+    Parameters
+    ----------
+    x : (H, W, C) array
+        The picture.
+    low, high : (1, 1, C) arrays
+        The bounds.
+    weight : float
+        Factor of both results.
+
+    Returns
+    -------
+    loss : float
+    dx : (H, W, C) array
+
+    References
+    ----------
+    The course: :eq:`range`.
+    """
+    xp = array_module(x)
+    over = x - xp.minimum(xp.maximum(x, low), high)
+    scale = weight / x.size
+    return scale * sum_of(over * over), 2 * scale * over
+
+
 def sum_of(x: Array) -> Any:
     """Sum in double precision: a NumPy number; on a GPU an array without axes."""
     return x.sum(dtype="complex128" if x.dtype.kind == "c" else "float64")

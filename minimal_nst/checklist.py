@@ -26,7 +26,8 @@ BIAS = _rng.standard_normal(C_OUT)
 P = _rng.standard_normal((M, N))
 A = losses.gram_matrix(_rng.standard_normal((M, N)))
 T = _rng.uniform(0, 1, (M, 1))
-for _constant in (KERNEL, BIAS, P, A, T):
+BOUNDS = np.full((1, 1, 3), -0.5), np.full((1, 1, 3), 0.7)
+for _constant in (KERNEL, BIAS, P, A, T, *BOUNDS):
     _constant.flags.writeable = False
 _space = Spectrum(H, W, 0.5, "float64"), Spectrum(H, W, 0.5, "complex128")
 
@@ -105,6 +106,11 @@ LOSSES = (
         "keras_variation",
         lambda x: losses.keras_variation(x)[0],
         lambda dy, x: dy * losses.keras_variation(x)[1],
+    ),
+    Operation(
+        "out_of_range",
+        lambda x: losses.out_of_range(x, *BOUNDS)[0],
+        lambda dy, x: dy * losses.out_of_range(x, *BOUNDS)[1],
     ),
 )
 

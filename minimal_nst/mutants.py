@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import guided, layers, losses
-from .checklist import C_IN, C_OUT, KERNEL, LAYERS, LOSSES, A, M, N, P, T
+from .checklist import BOUNDS, C_IN, C_OUT, KERNEL, LAYERS, LOSSES, A, M, N, P, T
 from .gradcheck import Operation
 
 OPERATIONS = {operation.name: operation for operation in (*LAYERS, *LOSSES)}
@@ -288,5 +288,17 @@ MUTANTS = (
         "the sum's gradient",
         "a mean is divided by the number of differences, and so is its gradient",
         lambda dy, x: dy * losses.absolute_variation(x)[1],
+    ),
+    Mutant(
+        "out_of_range",
+        "too bright only",
+        "what is too dark is out of range too",
+        lambda dy, x: dy * np.maximum(losses.out_of_range(x, *BOUNDS)[1], 0),
+    ),
+    Mutant(
+        "out_of_range",
+        "the picture's own square",
+        "it is the distance from the bound that is squared",
+        lambda dy, x: dy * 2 * x * (losses.out_of_range(x, *BOUNDS)[1] != 0),
     ),
 )

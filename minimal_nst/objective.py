@@ -34,6 +34,7 @@ from .losses import (
     content_loss,
     gram_matrix,
     keras_variation,
+    out_of_range,
     style_loss,
     total_variation,
 )
@@ -67,7 +68,7 @@ class Objective:
     Attributes
     ----------
     terms : dict
-        Each term of the last evaluation, weighted: 'content:relu4_2', 'style:relu1_1', 'tv'.
+        Each term of the last evaluation, weighted: 'content:relu4_2', 'style:relu1_1', 'tv', 'range'.
 
     References
     ----------
@@ -99,6 +100,10 @@ class Objective:
         self.settings = settings
         self.shape = content.shape
         self.terms: dict[str, Any] = {}
+        self._low, self._high = (
+            vgg.backend.upload(preprocess(np.full((1, 1, 3), bound)), vgg.dtype)
+            for bound in (0.0, 255.0)
+        )
         self._content_weights = settings.content_taps
         self._style_weights = settings.style_taps
         self._contents = {
@@ -207,6 +212,10 @@ class Objective:
         if self.settings.tv_weight:
             terms["tv"], dTV = self._variation(image)
             dx = dx + dTV
+        if self.settings.range_weight:
+            weight = self.settings.range_weight
+            terms["range"], dR = out_of_range(image, self._low, self._high, weight)
+            dx = dx + dR
         self.terms = dict(zip(terms, backend.fetch([*terms.values()]), strict=True))
         return sum(self.terms.values()), dx
 
@@ -325,7 +334,7 @@ def everywhere(F: Array) -> Array:
 
 
 def by_kind(terms: Mapping[str, float]) -> dict[str, float]:
-    """Sum the terms of an evaluation over the layers: 'content', 'style' and 'tv', where there is any."""
+    """Sum the terms of an evaluation over the layers: 'content', 'style', 'tv' and 'range', where there is any."""
     sums: dict[str, float] = {}
     for name, term in terms.items():
         kind = name.partition(":")[0]

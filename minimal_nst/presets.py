@@ -57,8 +57,8 @@ def firsts(*weights: float) -> LayerWeights:
     return tuple((f"relu{block}_1", weight) for block, weight in enumerate(weights, start=1))
 
 
-PIXELS: dict[str, Any] = {"margin": 0, "spectrum": 0.0}
-"""The picture itself is moved, nothing around it, and all its pixels alike."""
+PIXELS: dict[str, Any] = {"margin": 0, "spectrum": 0.0, "range_weight": 0.0}
+"""The picture itself is moved, nothing around it, all its pixels alike, and as far as they like."""
 
 TORCH: dict[str, Any] = {**PIXELS, "history": 100}
 """The same by Torch's L-BFGS or PyTorch's, which look so far back unless they are told otherwise."""

@@ -68,7 +68,7 @@ def reconstruct(
 def by_one_loss(
     settings: Settings, content_layers: Any = None, style_layers: Any = None
 ) -> Settings:
-    """Return settings in which the layers of one kind have all the weight.
+    """Return settings in which the layers of one kind have all the weight, and the range none.
 
     Parameters
     ----------
@@ -86,6 +86,7 @@ def by_one_loss(
             "a reconstruction is made either of the content or of the style; give content_layers "
             "or style_layers"
         )
+    settings = replace(settings, range_weight=0.0)
     if style_layers is None:
         return replace(settings, content_layers=parse_layers(content_layers), style_weight=0.0)
     return replace(settings, style_layers=parse_layers(style_layers), content_weight=0.0)

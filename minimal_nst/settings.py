@@ -4,8 +4,10 @@ The command line is built from the fields of `Settings`, so an option, its meani
 stand here and nowhere else. The objective that they describe is
 
     L = content_weight * sum_l w_l C_l  +  style_weight * sum_l w_l S_l  +  tv_weight * TV
+        + range_weight * R
 
-with C_l and S_l in one of two forms each, in which every published weighting can be written.
+with C_l and S_l in one of two forms each, in which every published weighting can be written; R keeps
+the picture within what a file can hold.
 """
 
 from __future__ import annotations
@@ -305,6 +307,11 @@ class Settings:
         "total variation: sum or mean of squared or absolute differences of neighbours, or Keras' sum "
         "of their squares to the power of 1.25",
         choices=("squared", "mean-squared", "absolute", "mean-absolute", "keras"),
+    )
+    range_weight: float = option(
+        1e5,
+        "weight of the mean square of what is below 0 or above 255, and lost when the painting is saved",
+        least=0,
     )
     pooling: str = option("max", "how the network halves its pictures", choices=("max", "avg"))
     iterations: int = option(

@@ -39,6 +39,8 @@ FUNCTIONS = (
     "sqrt",
     "einsum",
     "sign",
+    "minimum",
+    "maximum",
 )
 
 VIEWS = ("reshape", "ravel", "transpose")

@@ -173,7 +173,7 @@ def test_every_setting_is_an_option_with_its_own_value(monkeypatch, out):
         "iterations": 3, "optimizer": "adam", "learning_rate": 0.5,
         "history": 9, "beta1": 0.8, "beta2": 0.95, "epsilon": 0.25, "decay": 0.75, "decay_every": 7,
         "content_weight": 7.0, "style_weight": 8.0, "tv_weight": 9.0,
-        "tv_form": "keras", "colors": "pca", "style_statistic": "mean-covariance",
+        "tv_form": "keras", "range_weight": 0.7, "colors": "pca", "style_statistic": "mean-covariance",
         "mask_reach": "inside",
         "content_layers": (("relu3_1", 0.5),), "style_layers": (("pool1", 1.0), ("conv2_1", 2.0)),
         "content_form": "paper", "style_form": "paper", "pooling": "avg", "init": "start.png",

@@ -35,19 +35,17 @@ def test_what_a_callback_is_told(content, style):
     assert (seen[0][3].image != painting.image).any()
     for scale in (*painting.coarser, painting):
         assert [sum(terms.values()) for terms in scale.terms] == scale.losses
-    assert set(by_kind(painting.terms[0])) == {"content", "style", "tv"}
+    assert set(by_kind(painting.terms[0])) == {"content", "style", "tv", "range"}
     assert sum(by_kind(painting.terms[3]).values()) == pytest.approx(painting.losses[3])
 
 
 def test_the_losses_are_shown_apart(capsys, out):
     _, _, stderr = run(capsys, "stylize", CONTENT, STYLE, "-o", out, *QUICK, "--tv-weight", "1")
     (line,) = stderr.splitlines()
-    content, style, tv = line.partition("(")[2].partition(")")[0].split(", ")
-    assert (content[:8], style[:6], tv[:3]) == ("content ", "style ", "tv ")
+    terms = [term.split() for term in line.partition("(")[2].partition(")")[0].split(", ")]
+    assert [kind for kind, _ in terms] == ["content", "style", "tv", "range"]
     total = float(line.partition("loss ")[2].partition(" ")[0])
-    assert sum(float(term.split()[1]) for term in (content, style, tv)) == pytest.approx(
-        total, rel=0.1
-    )
+    assert sum(float(loss) for _, loss in terms) == pytest.approx(total, rel=0.1)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
@@ -63,8 +61,8 @@ def test_log(tmp_path, suffix):
             ]
         else:
             rows = [json.loads(line) for line in file]
-    names = ["evaluation", "size", "seconds", "loss", "content", "style", "tv", "content:relu4_2"]
-    assert list(rows[0])[:8] == names
+    names = ["evaluation", "size", "seconds", "loss", "content", "style", "tv", "range"]
+    assert list(rows[0])[:9] == [*names, "content:relu4_2"]
     assert [row["evaluation"] for row in rows] == list(range(1, len(rows) + 1))
     assert [row["size"] for row in rows] == sorted(row["size"] for row in rows)
     at = [[row for row in rows if row["size"] == size] for size in (48, 64)]
@@ -74,7 +72,8 @@ def test_log(tmp_path, suffix):
         layers = [value for name, value in row.items() if name.startswith("style:")]
         assert len(layers) == 5
         assert sum(layers) == pytest.approx(row["style"])
-        assert row["content"] + row["style"] + row["tv"] == pytest.approx(row["loss"])
+        kinds = [row[kind] for kind in ("content", "style", "tv", "range")]
+        assert sum(kinds) == pytest.approx(row["loss"])
 
 
 def test_a_log_is_written_as_it_goes_and_to_its_end(tmp_path, monkeypatch):

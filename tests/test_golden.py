@@ -41,7 +41,13 @@ def test_features_at_every_tap(weights, pictures, pooling):
 def test_every_preset_has_golden_values():
     """The default has the losses of `gatys`: only the way down is another."""
     assert set(GOLDEN["presets"]) == set(PRESETS) - {"default"}
-    changes = {"spectrum": 0, "margin": 0, "resampling": "bilinear", "history": 100}
+    changes = {
+        "spectrum": 0,
+        "margin": 0,
+        "range_weight": 0,
+        "resampling": "bilinear",
+        "history": 100,
+    }
     assert dataclasses.replace(Settings(), **changes) == Settings.preset("gatys")
 
 

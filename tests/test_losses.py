@@ -27,10 +27,14 @@ def cases(rng):
         "tv": (losses.total_variation, rng.standard_normal((9, 11, 3))),
         "absolute": (losses.absolute_variation, rng.standard_normal((9, 11, 3))),
         "keras": (losses.keras_variation, rng.standard_normal((9, 11, 3))),
+        "range": (
+            lambda x: losses.out_of_range(x, np.zeros((1, 1, 3)), np.ones((1, 1, 3))),
+            rng.standard_normal((9, 11, 3)),
+        ),
     }
 
 
-NAMES = ("guided", "means", "content", "style", "tv", "absolute", "keras")
+NAMES = ("guided", "means", "content", "style", "tv", "absolute", "keras", "range")
 
 
 @pytest.mark.parametrize("operation", LOSSES, ids=lambda operation: operation.name)
@@ -48,6 +52,15 @@ def test_arguments_are_not_modified_and_loss_is_a_number_in_double_precision(nam
     value, dx = loss(x)
     assert isinstance(value, np.float64)
     assert dx.shape == x.shape
+
+
+def test_out_of_range_by_hand():
+    """Within the bounds and on them nothing, outside the square of what is too much."""
+    x = np.array([-3.0, 0.0, 4.0, 5.0, 7.0]).reshape(1, 5, 1)
+    low, high = np.zeros((1, 1, 1)), np.full((1, 1, 1), 5.0)
+    loss, dx = losses.out_of_range(x, low, high, 0.5)
+    assert loss == 0.5 * (9 + 4) / 5
+    np.testing.assert_allclose(dx.ravel(), [-3 / 5, 0, 0, 0, 2 / 5])
 
 
 def test_content_loss_by_hand():

@@ -66,6 +66,27 @@ def test_every_form_of_the_total_variation_is_known_here():
     assert tuple(TV_FORMS) == field.metadata["choices"]
 
 
+def test_what_no_file_can_hold_counts(weights, pictures, rng):
+    """Below 0 and above 255, in any channel; and it has nothing to do with the network."""
+    content, styles = pictures
+    settings = Settings(style_layers="relu1_1", content_layers="relu1_1", range_weight=7e4)
+    vgg = VGG19(weights, dtype="float64")
+    objective = Objective(vgg, content, styles, settings)
+    without = Objective(vgg, content, styles, dataclasses.replace(settings, range_weight=0))
+    image = rng.uniform(-50, 305, (*TINY, 3))
+    outside = image - image.clip(0, 255)
+    loss, dx = objective(image)
+    loss0, dx0 = without(image)
+    assert "range" not in without.terms
+    assert objective.terms["range"] == pytest.approx(7e4 * (outside**2).mean())
+    assert loss == pytest.approx(loss0 + objective.terms["range"])
+    np.testing.assert_allclose(
+        dx, dx0 + 14e4 * outside / outside.size, atol=1e-12 * np.abs(dx).max()
+    )
+    objective(image.clip(0, 255))
+    assert objective.terms["range"] == 0
+
+
 @pytest.mark.parametrize("form", TV_FORMS)
 def test_forms_of_the_total_variation(weights, pictures, form, rng):
     content, styles = pictures
@@ -181,6 +202,7 @@ def test_terms_add_up_and_are_named(weights, pictures):
         "style:relu4_1",
         "style:relu5_1",
         "tv",
+        "range",
     ]
     assert sum(objective.terms.values()) == loss
 
@@ -221,7 +243,7 @@ def test_weights_of_zero_are_not_computed(weights, content, style):
     settings = Settings(content_weight=0, style_layers="relu1_1,relu5_4:0")
     objective = Objective(VGG19(spy), content, [style], settings)
     objective(content.astype(float))
-    assert list(objective.terms) == ["style:relu1_1"]
+    assert list(objective.terms) == ["style:relu1_1", "range"]
     assert spy.asked == {"block1_conv1"}
 
 
@@ -242,7 +264,7 @@ def test_every_layer_can_be_content_or_style(weights, tap):
     settings = Settings(content_layers=[tap], style_layers=[tap], style_weight=1.0)
     objective = Objective(VGG19(weights), content, [style], settings)
     loss, dx = objective((content + style) / 2)
-    assert set(objective.terms) == {f"content:{tap}", f"style:{tap}"}
+    assert set(objective.terms) == {f"content:{tap}", f"style:{tap}", "range"}
     assert loss > 0
     assert np.isfinite(dx).all()
 
@@ -268,7 +290,7 @@ def test_an_evaluation_on_a_device_waits_once(weights, content, style, monkeypat
         assert counts == {"down": 1}
     assert isinstance(dx, strict.StrictArray)
     assert type(loss) is float
-    assert len(objective.terms) == 7
+    assert len(objective.terms) == 8
 
     def asks(*args):
         loss, dF = losses.content_loss(*args)

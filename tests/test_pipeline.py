@@ -121,6 +121,22 @@ def test_the_margin_is_a_mirror_and_is_cut_off(content):
     assert pipeline._mirrored(content[..., 0], added).shape == wide.shape[:2]
 
 
+def test_the_range_leaves_little_to_be_cut_off():
+    """Below 0 and above 255, where the file has an end."""
+    content, style = (
+        images.load(EXAMPLES / name, 64)
+        for name in ("content/neuschwanstein.webp", "style/vangogh_starry_night_cropped.jpg")
+    )
+    outside = []
+    for weight in (0, nst.Settings().range_weight):
+        settings = nst.Settings(
+            size=64, iterations=50, margin=0, range_weight=weight, optimizer="own-lbfgs"
+        )
+        x = deprocess(nst.stylize(content, style, settings).x)
+        outside.append(np.mean((x - x.clip(0, 255)) ** 2))
+    assert outside[1] < 0.6 * outside[0]
+
+
 def test_the_margin_takes_the_dark_lines_away():
     """How much darker the outermost pixels become, beside those two further in; strokes differ too."""
     content = np.full((64, 96, 3), 140, "uint8")

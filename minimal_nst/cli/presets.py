@@ -63,6 +63,9 @@ def explain(name: str, preset: Preset, settings: Settings) -> Iterator[str]:
         yield "           with covariances in the place of G/M; and the same of the means' products"
     if settings.tv_weight:
         yield f"  tv       {settings.tv_weight:.4g}  times {TV_FORMS[settings.tv_form]}"
+    if settings.range_weight:
+        outside = "mean over all numbers of the squares of what is below 0 or above 255"
+        yield f"  range    {settings.range_weight:.4g}  times {outside}"
     if settings.style_statistic == "gram":
         s, c = common_form(settings, 512, 512)
         yield "on the common scale, sum s E + c MSE, with the paper's E, at 512x512:"

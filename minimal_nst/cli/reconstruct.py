@@ -24,7 +24,7 @@ LAYERS = ("content_layers", "style_layers")
 LEFT_OUT = {
     *("preset", "content_masks", "style_masks", "mask_reach", "init", "noise_ratio"),
     *("style_size", "style_scale", "style_blend_weights", "style_weight"),
-    *("content_weight", "colors"),
+    *("content_weight", "range_weight", "colors"),
 }
 """Options of `stylize` that mean nothing with one picture, one loss and a start from noise."""
 

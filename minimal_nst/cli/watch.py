@@ -127,6 +127,7 @@ class Log:
             "content": 0.0,
             "style": 0.0,
             "tv": 0.0,
+            "range": 0.0,
             **by_kind(made_of),
             **{name: term for name, term in made_of.items() if ":" in name},
         }

@@ -49,7 +49,7 @@ def contestant(name, size, threads):
     image = (0.7 * content + 0.3 * style).astype("float64")
     if name in OURS:
         vgg = nst.VGG19(nst.load_weights(), threads=threads, **OURS[name])
-        return nst.Objective(vgg, content, [style], nst.Settings()), image
+        return nst.Objective(vgg, content, [style], nst.Settings.preset("gatys")), image
     import torch
     from torch_gatys import Torch
 

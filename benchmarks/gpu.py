@@ -47,7 +47,7 @@ def turn(name, size, device):
     image = 0.7 * content + 0.3 * style
     if name in OURS:
         vgg = nst.VGG19(nst.load_weights(), conv=OURS[name], device=device)
-        objective = nst.Objective(vgg, content, [style], nst.Settings())
+        objective = nst.Objective(vgg, content, [style], nst.Settings.preset("gatys"))
         x = vgg.backend.upload(preprocess(image), "float32")
         evaluate = lambda: objective.evaluate(x)[0]
         free = vgg.backend.free

@@ -35,8 +35,8 @@ for title, (content, style) in PAIRS.items():
         images.load(ROOT / "examples" / folder / name, options.size)
         for folder, name in (("content", content), ("style", style))
     ]
-    objective = nst.Objective(vgg, pictures[0], pictures[1:], nst.Settings())
-    start = initial_picture(pictures[0], nst.Settings())
+    objective = nst.Objective(vgg, pictures[0], pictures[1:], nst.Settings.preset("gatys"))
+    start = initial_picture(pictures[0], nst.Settings.preset("gatys"))
     print(f"{title}, {options.size} px, preset gatys")
     for pairs in map(int, options.pairs.split(",")):
         end = minimize(objective.evaluate, start, iterations=options.iterations, history=pairs)

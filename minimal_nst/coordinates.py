@@ -205,6 +205,6 @@ class Bands:
 
         In rows, as each sum then has an order; a histogram's has none on a GPU.
         """
-        red, green, blue = (a[..., c] * b[..., c] for c in range(3))
-        products = (red + green + blue).ravel()
+        blue, green, red = (a[..., c] * b[..., c] for c in range(3))
+        products = (blue + green + red).ravel()
         return self._of_band @ (self._inside * products[self._places]).sum(axis=1)

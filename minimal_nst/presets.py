@@ -84,7 +84,7 @@ NO_SEARCH = "its L-BFGS takes steps of length 1 without a line search"
 
 PRESETS: dict[str, Preset] = {
     "default": Preset(
-        summary="what paints best here: the losses of `gatys`, minimised in coordinates of our own",
+        summary="what paints best here: the losses of `gatys` and the range, minimised in coordinates of our own",
         source="coordinates.py",
         settings={},
     ),

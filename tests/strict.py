@@ -37,7 +37,6 @@ FUNCTIONS = (
     "stack",
     "isfinite",
     "sqrt",
-    "einsum",
     "sign",
     "minimum",
     "maximum",

@@ -244,6 +244,10 @@ BAD_USAGE = {
     "unknown device 'tpu'": ["--device", "tpu"],
     "--learning-rate does nothing here: L-BFGS finds its own": ["--learning-rate", "3"],
     "--history does nothing here: it is L-BFGS'": ["--optimizer", "adam", "--history", "5"],
+    "--range-weight: '-1' cannot be used; it must be a finite number, 0 or more": [
+        "--range-weight",
+        "-1",
+    ],
     "--history: '0' cannot be used; it must be a whole number, between 1": ["--history", "0"],
     "--beta1 does nothing here: it is adam's": ["--beta1", "0.5"],
     "--decay-every does nothing here: adam's step": ["--optimizer", "adam", "--decay-every", "9"],

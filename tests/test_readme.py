@@ -11,6 +11,7 @@ import pytest
 from minimal_nst import PRESETS
 from minimal_nst.cli import build_parser
 from minimal_nst.mutants import MUTANTS
+from minimal_nst.settings import HISTORY
 
 from conftest import EXAMPLES, ROOT
 
@@ -78,6 +79,14 @@ def test_the_figures_are_those_of_the_benchmarks():
     assert [round(ratio) for ratio in ratios(1024)] == [3, 3]  # "three times"
     assert [round(ratio) for ratio in ratios(256)] == [2, 2]  # "twice"
     assert all(1.33 <= ratio < 1.4 for ratio in ratios(128))  # "a third longer"
+    rows = re.findall(
+        r"^  512 px .* measured +(\d+), .* iterations=(?:25|45)(.*)$", BENCHMARKS, re.MULTILINE
+    )
+    scipys, own = (int(measured) for measured, _ in rows)
+    assert [options for _, options in rows] == ["", ", optimizer=own-lbfgs"]
+    assert own <= scipys
+    assert "twice as many steps in no more memory" in README
+    assert HISTORY["own-lbfgs"] == 2 * HISTORY["lbfgs"]
     coordinates = BENCHMARKS.partition("## What the optimiser moves")[2].partition("\n###")[0]
     needed = [int(count) for count in column("lbfgs, spectrum 0.5", 3, coordinates)]
     assert f"{min(needed)} to {max(needed)} evaluations for what pixels take 100" in README

@@ -17,7 +17,7 @@ from PIL import Image
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 import minimal_nst as nst
-from minimal_nst import images
+from minimal_nst import images, saving
 
 PAIRS = {
     "neuschwanstein": ("neuschwanstein.webp", "vangogh_starry_night_cropped.jpg"),
@@ -37,7 +37,7 @@ for preset in ("default", "gatys", "course", "cysmith"):
     for name, (content, style) in PAIRS.items():
         settings = nst.Settings.preset(preset, size=options.size, iterations=options.iterations)
         painting = nst.stylize(HERE / "content" / content, HERE / "style" / style, settings)
-        images.save(painting.image, HERE / "paintings" / f"{preset}_{name}.jpg")
+        saving.save(painting.image, HERE / "paintings" / f"{preset}_{name}.jpg")
         print(f"{preset} {name}: loss {painting.losses[0]:.4g} -> {painting.loss:.4g}", flush=True)
         height, width, _ = painting.image.shape
         row.append(images.resize(painting.image, round(width * ROW / height), ROW))

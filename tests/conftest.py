@@ -92,6 +92,13 @@ def style() -> np.ndarray:
 
 
 @pytest.fixture
+def picture() -> np.ndarray:
+    """A smooth 20x24 RGB picture, so that lossy formats come close."""
+    i, j = np.mgrid[:20, :24] / 24
+    return np.uint8(np.dstack([i * 200 + 20, j * 200 + 20, (i + j) * 100 + 20]))
+
+
+@pytest.fixture
 def out(tmp_path: Path) -> Path:
     """Where a painting goes."""
     return tmp_path / "out.png"

@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 import pytest
-from minimal_nst import Settings, cli, images, pipeline
+from minimal_nst import Settings, cli, images, pipeline, saving
 from minimal_nst.cli.endings import Endings
 from minimal_nst.cli.options import format_value
 from minimal_nst.errors import NSTError, OutOfMemory, RunError
@@ -459,14 +459,14 @@ def default_signals():
 
 @pytest.mark.parametrize("sent", signals.SIGNALS)
 def test_forty_signals_while_the_painting_is_saved(capsys, monkeypatch, out, default_signals, sent):
-    save = images.save
+    save = saving.save
 
     def save_with_interruptions(*args):
         for _ in range(40):
             os.kill(os.getpid(), sent)
         save(*args)
 
-    monkeypatch.setattr(images, "save", save_with_interruptions)
+    monkeypatch.setattr(saving, "save", save_with_interruptions)
     code, stdout, _ = run(capsys, "stylize", CONTENT, STYLE, "-o", out, *QUICK)
     assert code == 128 + sent
     assert stdout.startswith(f"{out}: loss")

@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 import pytest
-from minimal_nst import Settings, cli, images, record, stylize
+from minimal_nst import Settings, cli, images, record, saving, stylize
 from minimal_nst.cli import watch
 from minimal_nst.objective import by_kind
 
@@ -112,8 +112,8 @@ def test_preview(tmp_path, monkeypatch):
     args = ["stylize", CONTENT, STYLE, "-o", tmp_path / "o.png", *LONGER, "-q"]
     args = [*map(str, args), "--preview", str(preview)]
     saved = []
-    save = images.save
-    monkeypatch.setattr(images, "save", lambda i, path, *a: saved.append(path) or save(i, path, *a))
+    save = saving.save
+    monkeypatch.setattr(saving, "save", lambda i, path, *a: saved.append(path) or save(i, path, *a))
     for pause, times in ((10**6, 1), (0, 6)):
         saved.clear()
         monkeypatch.setattr(watch, "SECONDS_BETWEEN_PREVIEWS", pause)
@@ -168,7 +168,7 @@ def test_bad_places(capsys, tmp_path, message):
 def test_numbered_pictures_replace_no_input(capsys, tmp_path):
     for name in ("o", "[o]"):
         style = tmp_path / f"{name}-00002.png"
-        images.save(images.load(STYLE, 64), style)
+        saving.save(images.load(STYLE, 64), style)
         before = style.read_bytes()
         painting = tmp_path / f"{name}.png"
         code, _, stderr = run(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from minimal_nst import __version__, cli, images, record
+from minimal_nst import __version__, cli, images, record, saving
 from minimal_nst.errors import FileError, NSTWarning
 from PIL import Image
 
@@ -138,7 +138,7 @@ def test_an_unfinished_painting_has_a_record_too(capsys, monkeypatch, out):
 
 
 def written(path, text):
-    images.save(np.zeros((20, 20, 3), "uint8"), path, None, text)
+    saving.save(np.zeros((20, 20, 3), "uint8"), path, None, text)
     return path
 
 
@@ -191,12 +191,12 @@ def test_a_record_that_is_too_long_for_a_jpeg_costs_no_painting(tmp_path):
         path = tmp_path / f"o.{suffix}"
         if suffix == "jpg":
             with pytest.warns(NSTWarning, match="no room for a record of 70000 characters"):
-                images.save(image, path, None, "x" * 70_000)
+                saving.save(image, path, None, "x" * 70_000)
             assert images.description(path) == ""
-            images.save(image, path, None, "x" * images.JPEG_TEXT)
-            assert len(images.description(path)) == images.JPEG_TEXT
+            saving.save(image, path, None, "x" * saving.JPEG_TEXT)
+            assert len(images.description(path)) == saving.JPEG_TEXT
         else:
-            images.save(image, path, None, "x" * 70_000)
+            saving.save(image, path, None, "x" * 70_000)
             assert len(images.description(path)) == 70_000
 
 

@@ -42,6 +42,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
     "lbfgs": ({"backend"}, set()),
     "optimize": ({"backend", "errors", "lbfgs"}, {"numpy", "scipy"}),
     "images": ({"checks", "errors", "settings"}, {"numpy", "PIL", "pillow_heif"}),
+    "saving": ({"errors", "images"}, {"numpy", "PIL"}),
     "memory": ({*LEAVES, "settings"}, set()),
     "inputs": ({"errors", "images", "objective"}, {"numpy"}),
     "sizes": ({"images", "settings"}, set()),

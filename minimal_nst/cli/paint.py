@@ -36,7 +36,7 @@ def paint(
     what is at the output stays. `before` is the record of a painting that is repeated; `after` is
     the signals' handler when all is done.
     """
-    from .. import images, record
+    from .. import record, saving
     from ..inputs import gather
     from ..pipeline import stylize
     from ..sizes import settle
@@ -48,7 +48,7 @@ def paint(
     inputs: list[Any] = [content, *styles, settings.init, find_weights(settings.weights)]
     masks: dict[str, Any] = output.masks
     inputs += [path for paths in masks.values() for path in paths]
-    target = images.check_output(str(output.output), inputs)
+    target = saving.check_output(str(output.output), inputs)
     settings = replace(settle(settings, content), style_blend_weights=shares)
     opacity = None if output.no_alpha else opacity_of(content, settings.longer, target)
     made = record.of_inputs(content, styles, settings, output.preset, masks)
@@ -57,7 +57,7 @@ def paint(
 
     def save(painting: Painting, path: Path) -> None:
         text = "" if output.no_metadata else record.finished(made, painting)
-        images.save(painting.image, path, opacity, text)
+        saving.save(painting.image, path, opacity, text)
 
     watch = Watch(output, target, inputs, save)
     start = time.monotonic()

@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
 
 def figure1(picture: str, settings: Settings, output: Output, after: Any) -> int:
     """Paint the ten, and save the sheet after each; return the exit code."""
-    from .. import images
+    from .. import images, saving
     from ..pipeline import stylize
     from ..reconstruction import figure_1
     from ..sizes import settle
@@ -101,7 +101,7 @@ def figure1(picture: str, settings: Settings, output: Output, after: Any) -> int
     from .progress import Bar
     from .sheet import Sheet
 
-    target = images.check_output(str(output.output), [picture, find_weights(settings.weights)])
+    target = saving.check_output(str(output.output), [picture, find_weights(settings.weights)])
     settings = settle(settings, picture)
     sheet = Sheet(images.load(picture, settings.longer, resampling=settings.resampling))
     runs = list(figure_1(settings))
@@ -111,7 +111,7 @@ def figure1(picture: str, settings: Settings, output: Output, after: Any) -> int
         nonlocal painted
         if painting is not None and painting.lowered:
             sheet.add(row, layers, painting.image)
-            save_somewhere(lambda _, path: images.save(sheet.array, path), painting, target)
+            save_somewhere(lambda _, path: saving.save(sheet.array, path), painting, target)
             painted += 1
 
     with Endings(after) as endings, Bar(len(runs) * settings.iterations, output.quiet) as bar:

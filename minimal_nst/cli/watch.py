@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
-from .. import images
+from .. import saving
 from ..errors import FileError, UsageError
 from ..objective import by_kind
 from ..pipeline import Painting, PaintingProgress
@@ -48,13 +48,13 @@ class Watch:
         self.every = output.save_every
         self.target = target
         self.save = save
-        self.preview = images.check_output(output.preview, inputs) if output.preview else None
+        self.preview = saving.check_output(output.preview, inputs) if output.preview else None
         self.log = Log(output.log, inputs) if output.log else None
         if self.preview and self.preview.resolve() == target.resolve():
             raise UsageError(f"{target} is the painting and the preview; choose another name")
         if self.every:
             for frame in target.parent.glob(f"{glob.escape(target.stem)}-*{target.suffix}"):
-                images.check_output(frame, inputs)
+                saving.check_output(frame, inputs)
         self.last = -SECONDS_BETWEEN_PREVIEWS
 
     def update(self, progress: PaintingProgress) -> None:
@@ -100,7 +100,7 @@ class Log:
     """
 
     def __init__(self, path: str, inputs: list[Any]) -> None:
-        self.path = images.check_place(path, inputs)
+        self.path = saving.check_place(path, inputs)
         if self.path.suffix.lower() not in (".csv", ".jsonl"):
             raise UsageError(f"{path}: a log is a .csv or a .jsonl; choose one of these")
         self.start = time.monotonic()

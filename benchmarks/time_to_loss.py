@@ -5,7 +5,7 @@
 
 Every way has a process of its own, whose seconds begin before Python does, on the objective of the
 preset gatys. PyTorch's time is that of its lowest evaluation; ours ends with the iteration after
-which it is as low at the full size. What was measured is kept in --curves, so that a benchmark goes
+which it is as low. What was measured is kept in --curves, so that a benchmark goes
 on where it was ended. Nothing else should run meanwhile.
 """
 
@@ -28,12 +28,11 @@ RIVAL = "PyTorch, LBFGS"
 WAYS = {
     "ours": {},
     "ours, own L-BFGS": {"optimizer": "own-lbfgs"},
-    "ours, coarse to fine": {"scales": "auto", "iterations": 100},
 }
 
 
 def reach(content, style, size, goal, threads, **changes):
-    """When a run was as low as the goal, and after how many evaluations at the full size."""
+    """When a run was as low as the goal, and after how many evaluations."""
     import minimal_nst as nst
 
     given = {
@@ -47,7 +46,7 @@ def reach(content, style, size, goal, threads, **changes):
     reached = []
 
     def done(progress):
-        if progress.size == size and progress.loss <= goal:
+        if progress.loss <= goal:
             reached.append((time.time(), progress.minimum.evaluations))
         return bool(reached)
 

@@ -50,6 +50,7 @@ numfig = True
 
 # "cache" would look at the page's text, not at the package that the page runs
 nb_execution_mode = "force"
+nb_execution_in_temp = True  # where a notebook that was downloaded runs: with nothing beside it
 nb_execution_raise_on_error = True
 nb_execution_timeout = 180
 nb_execution_show_tb = True

@@ -182,25 +182,10 @@ def _stylize(
     try:
         for scale in scales:
             image = full if scale.size == settings.size else _load(content, scale)
-            image, styles = _recolored(image, _styles(pictures, scale), scale.colors)
-            wanted, taken = masks.of(image, styles)
-            added = canvas(image.shape[0], image.shape[1], scale.margin)
-            if done:
-                start = images.resize(done[-1].x, image.shape[1], image.shape[0])
-            image = _mirrored(image, added)
-            wanted = wanted and [_mirrored(mask, added) for mask in wanted]
-            start = (
-                _mirrored(start, added)
-                if done
-                else initial_picture(image, scale, next(iter(styles), None))
-            )
-            objective = Objective(vgg, image, styles, scale, wanted, taken)
-            where = None if wanted is None else regions.union(wanted)[..., None]
-            if where is not None:
-                start = where * start + (1 - where) * preprocess(image)
+            problem = _posed(vgg, image, pictures, scale, masks, done)
             tell = _telling(callback, done, full, settings, scale.longer)
             seconds = deadline - time.monotonic()
-            done.append(_paint(objective, image, start, where, added, tell, stop, seconds))
+            done.append(_paint(*problem, tell, stop, seconds))
             if done[-1].asked:
                 break
     except BaseException as error:
@@ -210,6 +195,32 @@ def _stylize(
             vars(error)["painting"] = _finished(done, full, settings)
         raise
     return _finished(done, full, settings)
+
+
+def _posed(
+    vgg: VGG19,
+    content: np.ndarray,
+    pictures: list[Any],
+    scale: Settings,
+    masks: Masks,
+    done: list[Painting],
+) -> tuple[Objective, np.ndarray, np.ndarray, np.ndarray | None, Added]:
+    """What there is to paint at one scale: objective, content, start, region and margin."""
+    image, styles = _recolored(content, _styles(pictures, scale), scale.colors)
+    wanted, taken = masks.of(image, styles)
+    added = canvas(image.shape[0], image.shape[1], scale.margin)
+    margined = _mirrored(image, added)
+    if wanted is not None:
+        wanted = [_mirrored(mask, added) for mask in wanted]
+    if done:
+        start = _mirrored(images.resize(done[-1].x, image.shape[1], image.shape[0]), added)
+    else:
+        start = initial_picture(margined, scale, next(iter(styles), None))
+    where = None if wanted is None else regions.union(wanted)[..., None]
+    if where is not None:
+        start = where * start + (1 - where) * preprocess(margined)
+    objective = Objective(vgg, margined, styles, scale, wanted, taken)
+    return objective, margined, start, where, added
 
 
 def _measure(content: Picture, styles: list[Any], settings: Settings) -> tuple[Shape, list[Shape]]:

@@ -25,7 +25,7 @@ RUNS = {  # benchmark -> arguments, what it needs, what it prints
     "time_to_loss": (
         ["--size", "48", "--evaluations", "2", "--pairs", "1"],
         "torch",
-        "ours, coarse to fine",
+        "ours, own L-BFGS",
     ),
     "wasserstein": (["--size", "48", "--pairs", "1"], "", "relu1_1"),
 }

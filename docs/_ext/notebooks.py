@@ -2,8 +2,8 @@
 
 MyST-NB's own copies have the directives of the pages in them, which only Sphinx understands. Here
 equations become plain ones, shown code is put in, solutions fold away, and figures come along. The
-cells of code are those that the build has executed. A first cell installs what they need, where it
-is not there.
+cells of code are those that the build has executed, each page in an empty folder; if one were not,
+the build fails. A first cell installs what they need, where it is not there.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from pathlib import Path
 
 import nbformat
 from code_of import find, shown
+from myst_nb.sphinx_ext import OUTPUT_FOLDER
 from nbformat import v4
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 
 INSTALL = """\
 # In a notebook in the cloud this installs what the other cells need.
@@ -114,6 +116,11 @@ def notebook(text: str, titles: dict[str, str], folder: Path) -> nbformat.Notebo
     return made
 
 
+def code_cells(made: nbformat.NotebookNode) -> list[str]:
+    """What is executed."""
+    return [cell["source"].strip() for cell in made.cells if cell["cell_type"] == "code"]
+
+
 def write(app: Sphinx, error: Exception | None) -> None:
     """Put them in the place of MyST-NB's."""
     if error:
@@ -123,8 +130,11 @@ def write(app: Sphinx, error: Exception | None) -> None:
     titles = {name: FRONT.sub("", text).partition("\n")[0][2:] for name, text in texts.items()}
     for name, text in texts.items():
         if CELL.search(text):
-            target = Path(app.outdir) / "_sources" / f"{name}.ipynb"
-            nbformat.write(notebook(text, titles, folder), target)
+            made = notebook(text, titles, folder)
+            executed = nbformat.read(Path(app.outdir).parent / OUTPUT_FOLDER / f"{name}.ipynb", 4)
+            if code_cells(made) != [INSTALL, *code_cells(executed)]:
+                raise ExtensionError(f"{name}: the notebook's cells are not those of the page")
+            nbformat.write(made, Path(app.outdir) / "_sources" / f"{name}.ipynb")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

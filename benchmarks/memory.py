@@ -2,7 +2,7 @@
 
     python benchmarks/memory.py --sizes 256,512,1024
 
-Each run has a process of its own. Its 25 iterations fill the memory of L-BFGS, and so reach the
+Each run has a process of its own. Its 25 (or 85) iterations fill the memory of L-BFGS, and so reach the
 peak. Beyond the interpreter and its libraries, as the prediction is meant.
 """
 
@@ -52,7 +52,7 @@ if __name__ == "__main__":
     for size in map(int, options.sizes.split(",")):
         for choice in (
             {"iterations": 25},
-            {"iterations": 45, "optimizer": "own-lbfgs"},
+            {"iterations": 85, "optimizer": "own-lbfgs"},
             {"iterations": 2, "optimizer": "adam"},
             {"iterations": 2, "optimizer": "adam", "conv": "im2col"},
             {"iterations": 2, "optimizer": "adam", "dtype": "float64"},

@@ -12,8 +12,7 @@ B is never written down: `direction` applies the corrections to a gradient, from
 oldest and back again. How far to go along the direction, `line_search` finds out. In the place of
 the identity, to which the corrections are added, may stand a `Metric` that knows better.
 
-Arrays may be NumPy's or CuPy's. The pairs are kept in the gradient's dtype, which is the network's;
-inner products are summed in float64, but for those within a row of a picture.
+Arrays may be NumPy's or CuPy's. How the pairs are kept is said in pairs.py.
 
 Glossary::
 
@@ -22,6 +21,7 @@ Glossary::
     t       how far, in units of d
     phi     the loss along d, as a function of t; phi' its slope, <g, d>
     s, y    a step and the change of the gradient along it
+    sy      inner products of the steps with the changes, from the oldest pair to the youngest
 
 References
 ----------
@@ -32,13 +32,13 @@ search), equations 7.20 (scaling) and 3.59 (cubic interpolation).
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from minimal_nst.backend import Array, array_module
+from minimal_nst.backend import Array
+from minimal_nst.pairs import Pairs, dot
 
 Function = Callable[[Array], tuple[float, Array]]
 
@@ -52,15 +52,6 @@ TRIALS = 20
 MINIMUM = "a minimum is reached: no step lowers the loss"
 NO_LOWER = "the line search finds no lower loss (the precision of the network is reached)"
 """Why it may end before its iterations are done."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A step, the change of the gradient along it, and 1 / <s, y>."""
-
-    s: Array
-    y: Array
-    rho: float
 
 
 class Metric(Protocol):
@@ -88,25 +79,23 @@ class Scaled:
         return self._scale * q
 
 
-def dot(a: Array, b: Array) -> float:
-    """Inner product of two arrays of one shape; a picture's rows are summed up in float64."""
-    xp = array_module(a)
-    if hasattr(xp, "vecdot"):
-        rows = xp.vecdot(a.reshape(len(a), -1), b.reshape(len(b), -1))
-    else:  # in CuPy
-        rows = a * b
-    return float(rows.sum(dtype="float64"))
-
-
-def direction(g: Array, pairs: Iterable[Pair], metric: Metric) -> Array:
+def direction(g: Array, pairs: Pairs, metric: Metric) -> Array:
     """Return -B g, the way down that the pairs suggest.
+
+    Both loops run over numbers. What the first asks of q = g - sum_j alpha_j y_j is
+
+        <s_i, q> = <s_i, g> - sum_{j > i} alpha_j <s_i, y_j>
+
+    so the pictures are asked once, for all <s_i, g>, and the table sy knows the rest; likewise the
+    second.
 
     Parameters
     ----------
     g : array
         The gradient.
-    pairs : iterable of Pair
-        From the oldest to the youngest.
+    pairs : Pairs
+        What is remembered. May be asked for inner products and sums of all, as here, or one by one:
+        ``for pair in pairs`` gives ``pair.s`` and ``pair.y``, from the oldest to the youngest.
     metric : Metric
         What their corrections are added to.
 
@@ -224,9 +213,9 @@ def lbfgs(
     str
         Why it ended early; '' if all iterations are done.
     """
-    pairs: deque[Pair] = deque(maxlen=history)
     metric = metric or Scaled()
     loss, g = evaluate(x)
+    pairs = Pairs(history, g)
     for _ in range(iterations):
         if dot(g, g) == 0:
             return MINIMUM
@@ -247,8 +236,8 @@ def lbfgs(
             pairs.clear()  # what they remember may be wrong here
             continue
         s, y = (found.t * d).astype(g.dtype), found.g - g
-        if (curvature := dot(s, y)) > 0:
-            pairs.append(Pair(s, y, 1 / curvature))
+        if dot(s, y) > 0:
+            pairs.add(s, y)
             metric.learn(s, y)
         x, loss, g = found.x, found.loss, found.g
         report(loss)

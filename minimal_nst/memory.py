@@ -24,7 +24,7 @@ Shape: TypeAlias = tuple[int, int]
 
 VECTORS = {"lbfgs": (19, 2, 0), "own-lbfgs": (11, 0, 2), "adam": (10, 0, 0)}
 """Optimiser -> arrays of the picture's size, as measured: in float64, and for each step that L-BFGS
-remembers in float64 and in the network's dtype."""
+remembers in float64 and as pairs.py keeps them."""
 
 WORKER = 20 * 2**20
 """Buffers of a thread of the fast engine."""
@@ -112,9 +112,10 @@ def needed(
         painting += item * 4 * max((here[tap] for tap in settings.style_taps), default=0)
         passing += 2 * max((v[tap] for v in there for tap in settings.style_taps), default=0)
     optimizer = settings.optimizer or ("own-lbfgs" if gpu else "lbfgs")
-    always, doubles, singles = VECTORS[optimizer]
+    always, doubles, by_hand = VECTORS[optimizer]
     pairs = min(settings.history or HISTORY[optimizer], settings.iterations)
-    vectors = 8 * (always + doubles * pairs) + item * singles * pairs
+    number = 2 if settings.dtype == "float32" else item
+    vectors = 8 * (always + doubles * pairs) + number * by_hand * pairs
     optimiser = vectors * 3 * content[0] * content[1]
     seeing = max(sum(values[tap] for tap in settings.style_taps) for values in there)
     return fixed + max(painting + optimiser, item * (seeing + passing))

@@ -39,8 +39,8 @@ SMALLEST = 16
 
 LARGEST = 2**16
 
-HISTORY = {"lbfgs": 20, "own-lbfgs": 40, "adam": 0}
-"""How many steps an optimiser remembers unless told: SciPy's in float64, our own in float32."""
+HISTORY = {"lbfgs": 20, "own-lbfgs": 80, "adam": 0}
+"""How many steps an optimiser remembers unless told: SciPy's in 64 bits, our own in 16."""
 
 COARSEST = 192
 """Longer side of the smallest scale that is chosen by itself: what the deepest layers see at once
@@ -334,7 +334,7 @@ class Settings:
     )
     history: int | None = option(
         None,
-        "how many steps back L-BFGS looks: more get lower, and take more memory [20; 40 of the one by "
+        "how many steps back L-BFGS looks: more get lower, and take more memory [20; 80 of the one by "
         "hand, which are no larger]",
         least=1,
         most=1000,

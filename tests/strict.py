@@ -40,6 +40,7 @@ FUNCTIONS = (
     "sign",
     "minimum",
     "maximum",
+    "rint",
 )
 
 VIEWS = ("reshape", "ravel", "transpose")
@@ -160,6 +161,10 @@ class StrictArray:
         COUNTS["wait"] += 1
         return self._host.item()
 
+    def tolist(self) -> Any:
+        COUNTS["wait"] += 1
+        return self._host.tolist()
+
 
 def _inner(value: Any, within_index: bool = False) -> Any:
     """Take the fence off device arrays; let numbers through, in an index slices; refuse all else."""
@@ -213,7 +218,7 @@ def _method(name: str) -> Any:
     return method
 
 
-for _name in ("add", "sub", "mul", "truediv", "matmul", "pow", "neg", "invert", "and_", "lshift",
+for _name in ("add", "sub", "mul", "truediv", "matmul", "pow", "neg", "abs", "invert", "and_", "lshift",
               "gt", "ge", "lt", "le", "eq", "ne"):  # fmt: skip
     setattr(StrictArray, f"__{_name.strip('_')}__", _operator(_name))
 for _name in ("add", "sub", "mul", "truediv", "pow"):

@@ -10,7 +10,8 @@ from minimal_nst import layers, losses, winograd
 from minimal_nst.backend import array_module
 from minimal_nst.exercises.catalogue import EXERCISES
 from minimal_nst.gradcheck import Operation, adapt, adjoint, check
-from minimal_nst.lbfgs import Pair, direction
+from minimal_nst.lbfgs import direction
+from minimal_nst.pairs import Pairs
 
 from conftest import ROOT
 from test_structure import MAY_IMPORT
@@ -176,7 +177,10 @@ def test_solution_inverse_hessian(rng):
         apply = staticmethod(lambda q: 0.7 * q)
 
     g = rng.standard_normal(6)
-    d = direction(g, [Pair(s, y, 1 / (s @ y)) for s, y in pairs], Metric())
+    memory = Pairs(4, g)
+    for s, y in pairs:
+        memory.add(s, y)
+    d = direction(g, memory, Metric())
     np.testing.assert_allclose(d, -B @ g, rtol=1e-10)
 
 

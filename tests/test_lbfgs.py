@@ -7,11 +7,20 @@ import pytest
 from minimal_nst import lbfgs
 from minimal_nst.backend import CPU
 from minimal_nst.errors import RunError
-from minimal_nst.lbfgs import CURVATURE, DECREASE, Pair, Scaled, Trial, direction, dot, line_search
+from minimal_nst.lbfgs import CURVATURE, DECREASE, Scaled, Trial, direction, line_search
 from minimal_nst.optimize import minimize
+from minimal_nst.pairs import BLOCK, Pair, Pairs, dot
 
 import strict
 from test_optimize import quadratic, rosenbrock
+
+
+def remembered(pairs, history=None):
+    """What L-BFGS remembers, of a list."""
+    memory = Pairs(history or len(pairs), pairs[0].s)
+    for pair in pairs:
+        memory.add(pair.s, pair.y)
+    return memory
 
 
 def pairs_of(rng, n=7, count=4):
@@ -19,16 +28,17 @@ def pairs_of(rng, n=7, count=4):
     root = rng.standard_normal((n, n))
     steps = rng.standard_normal((count, n))
     changes = steps @ (root @ root.T + np.eye(n))
-    return [Pair(s, y, float(1 / (s @ y))) for s, y in zip(steps, changes, strict=True)]
+    return [Pair(s, y) for s, y in zip(steps, changes, strict=True)]
 
 
 def inverse_hessian(pairs, n=7):
     """B, written down: the update of the module's text, pair by pair."""
-    last = pairs[-1]
-    B = np.eye(n) / (last.rho * last.y @ last.y)
+    s, y = pairs[-1].s, pairs[-1].y
+    B = np.eye(n) * (s @ y) / (y @ y)
     for pair in pairs:
-        left = np.eye(n) - pair.rho * np.outer(pair.s, pair.y)
-        B = left @ B @ left.T + pair.rho * np.outer(pair.s, pair.s)
+        rho = 1 / (pair.s @ pair.y)
+        left = np.eye(n) - rho * np.outer(pair.s, pair.y)
+        B = left @ B @ left.T + rho * np.outer(pair.s, pair.s)
     return B
 
 
@@ -40,17 +50,130 @@ def scaled(pairs):
 
 def test_two_loops_are_the_matrix(rng):
     pairs, g = pairs_of(rng), rng.standard_normal(7)
+    metric, B = scaled(pairs), inverse_hessian(pairs)
+    np.testing.assert_allclose(direction(g, remembered(pairs), metric), -B @ g, rtol=1e-10)
+    youngest = direction(pairs[-1].y, remembered(pairs), metric)
+    np.testing.assert_allclose(youngest, -pairs[-1].s, rtol=1e-10)
+    assert (direction(g, Pairs(4, g), Scaled()) == -g).all()
+
+
+def test_pair_by_pair_it_is_the_same(rng):
+    """The two loops as the book has them, over pictures: what a student may write."""
+    pairs, g = remembered(pairs_of(rng)), rng.standard_normal(7)
+    metric = scaled(list(pairs))
+    q, alphas = g.copy(), []
+    for pair in reversed(list(pairs)):
+        alphas.append((pair.s @ q) / (pair.s @ pair.y))
+        q -= alphas[-1] * pair.y
+    q = metric.apply(q)
+    for pair, alpha in zip(pairs, reversed(alphas), strict=True):
+        q += (alpha - (pair.y @ q) / (pair.s @ pair.y)) * pair.s
+    np.testing.assert_allclose(direction(g, pairs, metric), -q, rtol=1e-10)
+
+
+def test_only_the_last_are_remembered(rng):
+    """Nine, in three places: the first six are forgotten, whatever place they had."""
+    pairs, g = pairs_of(rng, count=9), rng.standard_normal(7)
+    memory = remembered(pairs, history=3)
+    assert len(memory) == 3
+    for kept, pair in zip(memory, pairs[6:], strict=True):
+        assert (kept.s == pair.s).all()
+        assert (kept.y == pair.y).all()
+    expected = -inverse_hessian(pairs[6:]) @ g
+    np.testing.assert_allclose(direction(g, memory, scaled(pairs)), expected, rtol=1e-10)
+    memory.clear()
+    assert (direction(g, memory, Scaled()) == -g).all()
+    memory.add(*vars(pairs[0]).values())
+    d = direction(g, memory, scaled(pairs[:1]))
+    np.testing.assert_allclose(d, -inverse_hessian(pairs[:1]) @ g, rtol=1e-10)
+
+
+def test_of_float32_sixteen_bits_are_kept(rng):
+    """B is made of the pairs as they are kept, to the last digit, and these are not far off."""
+    pairs = [Pair(*(1e-10 * v.astype("f4") for v in vars(pair).values())) for pair in pairs_of(rng)]
+    memory, g = remembered(pairs), rng.standard_normal(7).astype("f4")
+    for kept, pair in zip(memory, pairs, strict=True):
+        for name in "sy":
+            here, there = getattr(kept, name), getattr(pair, name)
+            assert here.dtype == np.float32
+            assert 0 < np.abs(here - there).max() <= 0.501 * np.abs(there).max() / 32767
+    kept = [Pair(*(v.astype("f8") for v in vars(pair).values())) for pair in memory]
+    d = direction(g, memory, scaled(kept))
+    expected = -inverse_hessian(kept) @ g
+    assert np.linalg.norm(d - expected) < 1e-5 * np.linalg.norm(expected)
+    exactly = -inverse_hessian(pairs) @ g
+    assert 1e-5 < np.linalg.norm(expected - exactly) / np.linalg.norm(exactly) < 0.01
+
+
+def test_each_row_is_rounded_by_its_own_largest_number(rng):
+    """What is next to nothing beside another row is still there; nothing stays nothing."""
+    s = (
+        rng.standard_normal((4, 5, 3)).astype("f4")
+        * np.array([1, 1e-6, 0, 1e4], "f4")[:, None, None]
+    )
+    (kept,) = remembered([Pair(s, s)])
+    most = np.abs(s).max(axis=(1, 2), keepdims=True)
+    assert (np.abs(kept.s - s) <= 0.501 * most / 32767).all()
+    assert (kept.s[2] == 0).all()
+
+
+def test_a_pair_without_curvature_is_not_kept(rng):
+    """Here rounding takes it away, when there is room and when there is none."""
+    pairs = [Pair(*(v.astype("f4") for v in vars(pair).values())) for pair in pairs_of(rng)]
+    memory = Pairs(3, pairs[0].s)
+    flat = np.zeros((2, 7), "f4")
+    flat[:, :2] = [[1, 1e-6], [1e-6, 1]]
+    assert dot(*flat) > 0
+    for pair, count in zip(pairs, (1, 2, 2, 2), strict=True):
+        memory.add(pair.s, pair.y)
+        memory.add(*flat)
+        assert len(memory) == len(list(memory)) == len(memory.sy) == count
+    kept = list(memory)
+    assert np.abs(kept[-1].s - pairs[-1].s).max() < 1e-4
+    assert np.isfinite(direction(pairs[0].s, memory, scaled(kept))).all()
+
+
+def test_inner_products_and_sums_are_those_of_each(rng, monkeypatch):
+    """Of pictures, in blocks of a few rows."""
+    monkeypatch.setitem(BLOCK, "numpy", 2000)
+    for dtype in ("f4", "f8"):
+        s, y = rng.standard_normal((2, 5, 9, 11, 3)).astype(dtype)
+        y += s  # so that each has its curvature
+        memory = remembered([Pair(*pair) for pair in zip(s, y, strict=True)])
+        kept = list(memory)
+        a, factors = s[0] + y[1], list(rng.standard_normal(5))
+        tolerance = {"rtol": 0, "atol": 1e-4 if dtype == "f4" else 1e-11}
+        for name, ask, add in (
+            ("s", memory.dot_s, memory.sum_s),
+            ("y", memory.dot_y, memory.sum_y),
+        ):
+            arrays = [getattr(pair, name).astype("f8") for pair in kept]
+            np.testing.assert_allclose(ask(a), [np.vdot(b, a) for b in arrays], **tolerance)
+            total = sum(factor * b for factor, b in zip(factors, arrays, strict=True))
+            np.testing.assert_allclose(add(factors), total, **tolerance)
+            assert add(factors).shape == (9, 11, 3)
+        for i, row in enumerate(memory.sy):
+            expected = [np.vdot(kept[i].s.astype("f8"), pair.y) for pair in kept[i:]]
+            np.testing.assert_allclose(row, expected, **tolerance)
+
+
+def test_a_step_asks_a_device_three_times(rng):
+    """However many pairs there are: once when the youngest is added, twice for the direction."""
+    up = lambda x: strict.BACKEND.upload(x, "float32")
+    pairs = [Pair(up(pair.s), up(pair.y)) for pair in pairs_of(rng, count=9)]
+    memory, g = remembered(pairs[:8]), up(rng.standard_normal(7))
     metric = scaled(pairs)
-    np.testing.assert_allclose(direction(g, pairs, metric), -inverse_hessian(pairs) @ g, rtol=1e-10)
-    np.testing.assert_allclose(direction(pairs[-1].y, pairs, metric), -pairs[-1].s, rtol=1e-10)
-    assert (direction(g, [], Scaled()) == -g).all()
+    with strict.counted() as counts:
+        memory.add(pairs[8].s, pairs[8].y)
+        direction(g, memory, metric)
+    assert counts == {"wait": 3, "up": 2}
 
 
 def test_the_arguments_of_the_two_loops_are_not_modified(rng):
     pairs, g = pairs_of(rng), rng.standard_normal(7)
     for array in (g, *(pair.s for pair in pairs), *(pair.y for pair in pairs)):
         array.flags.writeable = False
-    direction(g, pairs, scaled(pairs))
+    direction(g, remembered(pairs), scaled(pairs))
 
 
 class Diagonal:
@@ -81,8 +204,12 @@ def test_a_metric_that_knows_the_hessian_needs_one_step(rng):
 def test_loops_in_the_wrong_order_are_rejected(rng):
     pairs, g = pairs_of(rng), rng.standard_normal(7)
     expected = -inverse_hessian(pairs) @ g
-    doubled = [Pair(pair.s, pair.y, 2 * pair.rho) for pair in pairs]
-    for wrong in (pairs[::-1], pairs[1:], doubled):
+    halved, apart = remembered(pairs), remembered(pairs)
+    for row in halved.sy:
+        row[0] /= 2
+    for row in apart.sy:
+        row[1:] = [0.0] * len(row[1:])
+    for wrong in (remembered(pairs[::-1]), remembered(pairs[1:]), halved, apart):
         assert np.linalg.norm(
             direction(g, wrong, scaled(pairs)) - expected
         ) > 1e-3 * np.linalg.norm(expected)
@@ -182,8 +309,8 @@ def test_first_step_and_dtypes():
     lbfgs.lbfgs(f, np.zeros(50), 2, lambda _: None, 5)
     assert np.sqrt(np.mean((seen[1] - seen[0]) ** 2)) == pytest.approx(1, rel=1e-6)
     g = np.ones(4, "float32")
-    pair = Pair(g, 2 * g, 1 / dot(g, 2 * g))
-    assert direction(g, [pair], scaled([pair])).dtype == np.float32
+    pair = Pair(g, 2 * g)
+    assert direction(g, remembered([pair]), scaled([pair])).dtype == np.float32
 
 
 @pytest.mark.parametrize("backend", [CPU, strict.BACKEND], ids=["cpu", "device"])
@@ -200,9 +327,9 @@ def test_same_on_a_device(rng):
     """Nothing but what CuPy's arrays can do, to the same numbers."""
     pairs, g = pairs_of(rng), rng.standard_normal(7)
     up = lambda x: strict.BACKEND.upload(x, "float64")
-    there = [Pair(up(p.s), up(p.y), p.rho) for p in pairs]
-    d = strict.BACKEND.download(direction(up(g), there, scaled(there)))
-    np.testing.assert_allclose(d, direction(g, pairs, scaled(pairs)), rtol=1e-13)
+    there = [Pair(up(p.s), up(p.y)) for p in pairs]
+    d = strict.BACKEND.download(direction(up(g), remembered(there), scaled(there)))
+    np.testing.assert_allclose(d, direction(g, remembered(pairs), scaled(pairs)), rtol=1e-13)
     losses = []
     for send in (lambda x: x, up):
         seen = []

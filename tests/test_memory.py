@@ -138,8 +138,8 @@ def test_more_of_anything_needs_more():
     assert need(optimizer="adam") < least
     assert need(history=19) < least == need(history=20) < need(history=21)
     own = need(optimizer="own-lbfgs")
-    assert need(history=20, optimizer="own-lbfgs") < own == need(history=40, optimizer="own-lbfgs")
-    assert own < least  # its 40 pairs are no larger, and it needs fewer other arrays
+    assert need(history=20, optimizer="own-lbfgs") < own == need(history=80, optimizer="own-lbfgs")
+    assert own < least  # its 80 pairs are no larger, and it needs fewer other arrays
     assert need(history=100, iterations=20) == least  # there are no more steps to remember
 
 

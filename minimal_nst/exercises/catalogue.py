@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import layers, lbfgs, losses
 from ..checklist import BIAS, KERNEL, A, P
+from ..pairs import Pairs
 from . import hunt
 
 Function = Callable[..., Any]
@@ -66,10 +67,10 @@ def _pairs(rng: np.random.Generator) -> tuple[Any, ...]:
     """A gradient, four pairs of a quadratic, and the plain metric."""
     root = rng.standard_normal((7, 7))
     steps = rng.standard_normal((4, 7))
-    changes = steps @ (root @ root.T + np.eye(7))
-    pairs = [lbfgs.Pair(s, y, float(1 / (s @ y))) for s, y in zip(steps, changes, strict=True)]
-    metric = lbfgs.Scaled()
-    metric.learn(pairs[-1].s, pairs[-1].y)
+    pairs, metric = Pairs(4, root[0]), lbfgs.Scaled()
+    for s, y in zip(steps, steps @ (root @ root.T + np.eye(7)), strict=True):
+        pairs.add(s, y)
+        metric.learn(s, y)
     return rng.standard_normal(7), pairs, metric
 
 

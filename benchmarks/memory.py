@@ -2,8 +2,8 @@
 
     python benchmarks/memory.py --sizes 256,512,1024
 
-Each run has a process of its own. Its 25 (or 85) iterations fill the memory of L-BFGS, and so reach the
-peak. Beyond the interpreter and its libraries, as the prediction is meant.
+Each run has a process of its own. 25 iterations of SciPy's L-BFGS and 85 of our own fill its memory,
+and so reach the peak. Beyond the interpreter and its libraries, as the prediction is meant.
 """
 
 from __future__ import annotations

@@ -218,7 +218,7 @@ def _method(name: str) -> Any:
     return method
 
 
-for _name in ("add", "sub", "mul", "truediv", "matmul", "pow", "neg", "abs", "invert", "and_", "lshift",
+for _name in ("add", "sub", "mul", "truediv", "matmul", "pow", "neg", "invert", "and_", "lshift",
               "gt", "ge", "lt", "le", "eq", "ne"):  # fmt: skip
     setattr(StrictArray, f"__{_name.strip('_')}__", _operator(_name))
 for _name in ("add", "sub", "mul", "truediv", "pow"):

@@ -62,7 +62,8 @@ def turn(name, size, device):
         torch.backends.cudnn.allow_tf32 = options.pop("tf32")
         torch.backends.cudnn.benchmark = True
         theirs = Torch(nst.load_weights(), content, style, device=device, **options)
-        evaluate = lambda: theirs(image)[0]
+        x = theirs.upload(image)
+        evaluate = lambda: theirs.at(x)[0]
         most = lambda: torch.cuda.max_memory_allocated() if device == "cuda" else 0
     times = []
     for _ in range(WARM + COUNTED if device == "cuda" else 2):

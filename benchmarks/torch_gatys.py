@@ -58,7 +58,11 @@ class Torch:
         return loss
 
     def __call__(self, image):
-        x = self.upload(image).requires_grad_()
+        return self.at(self.upload(image))
+
+    def at(self, x):
+        """The loss and gradient of a picture that is on the device."""
+        x = x.detach().requires_grad_()
         loss = self.evaluate(x)
         loss.backward()
         return loss.item(), x.grad

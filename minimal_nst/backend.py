@@ -25,10 +25,11 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import OpenBLASController, ThreadpoolController
 
 from .errors import NSTWarning, UsageError
 
@@ -64,18 +65,10 @@ class Backend:
         `numpy` or `cupy`.
     name : str
         'cpu' or 'cuda', for messages.
-    fft_name : str
-        The module of cosine transforms.
     """
 
     xp: Any
     name: str
-    fft_name: str = "scipy.fft"
-
-    @property
-    def fft(self) -> Any:
-        """`scipy.fft` or `cupyx.scipy.fft`."""
-        return importlib.import_module(self.fft_name)
 
     def upload(self, x: np.ndarray, dtype: str) -> Array:
         """Copy a NumPy array onto the device as `dtype` (on a CPU: only if that changes it)."""
@@ -150,6 +143,30 @@ class Backend:
 
 
 CPU = Backend(np, "cpu")
+
+
+@cache
+def kernel(xp: Any, name: str, inputs: str, outputs: str, body: str) -> Callable[..., Any]:
+    """A function of our own for a GPU, which is compiled when it is first used.
+
+    Parameters
+    ----------
+    xp : module
+    name : str
+        Of the function, as a profiler shows it.
+    inputs, outputs : str
+        As CuPy wants them declared.
+    body : str
+        C++, run by the thread with number ``i``.
+
+    Returns
+    -------
+    callable
+        Takes the inputs, the outputs, and ``size``: how many threads.
+    """
+    found: Callable[..., Any] = xp.ElementwiseKernel(inputs, outputs, body, f"minimal_nst_{name}")
+    return found
+
 
 _WANT_OF_MEMORY = re.compile("ALLOC_FAILED|OUT_OF_MEMORY|out of memory", re.IGNORECASE)
 """As cuBLAS, the driver and the runtime have it: memory outside of CuPy's own."""
@@ -229,7 +246,7 @@ def _connect_to_gpu() -> Backend:
     if seconds > SLOW_START:
         note = f"the GPU took {seconds:.0f} s to get ready; what CuPy has compiled it keeps"
         warnings.warn(note, NSTWarning, stacklevel=3)
-    return Backend(cupy, "cuda", "cupyx.scipy.fft")
+    return Backend(cupy, "cuda")
 
 
 class _OneThread:
@@ -256,6 +273,7 @@ class _OneThread:
     def __enter__(self) -> None:
         with self._lock:
             if self._inside == 0:
+                _nobody_controls_blas()
                 self._limits = self._blas.limit(limits=1, user_api="blas")
             self._inside += 1
 
@@ -263,7 +281,19 @@ class _OneThread:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
+                _nobody_controls_blas()
                 self._limits.restore_original_limits()
+                _nobody_controls_blas()
+
+
+def _nobody_controls_blas() -> None:
+    """Let the next thread that asks set BLAS' threads.
+
+    From 3.8 on threadpoolctl listens to one thread only: whoever asked first, until it says that it
+    is done. Here the last thread that leaves may be another one than the first that entered.
+    """
+    if hasattr(OpenBLASController, "clear_controlling_thread"):
+        OpenBLASController.clear_controlling_thread(force=True)
 
 
 _one_blas_thread = _OneThread()

@@ -20,10 +20,17 @@ leaks from one edge to the opposite one.
 This changes neither the loss nor its minima, only the way there: what is steepest in z is S S^T
 times the gradient in x. For L-BFGS, S S^T is the first estimate of the inverse Hessian.
 
+All that L-BFGS knows of its variables is their inner products, and D, a rotation, leaves those as
+they are. So it may as well move the waves w = D z themselves, with half of the transforms:
+
+.. math:: x = x_0 + D^T g w, \qquad \frac{dL}{dw} = g D \frac{dL}{dx}
+
+Adam has a step length for each variable; of pixels it makes better use than of waves.
+
 Glossary::
 
     x      (H, W, C) picture
-    z      (H, W, C) what the optimiser moves
+    z, w   (H, W, C) what the optimiser moves: pixels, or the amplitudes of their waves
     f      frequency of a wave in periods per pixel: (H, W), at most 1/2 along an axis
     f_0    from where on the gain is the same
     gain   (H, W, 1), with a mean square of 1, so that a step in z is as long in x
@@ -37,11 +44,12 @@ Mordvintsev, Pezzotti, Schubert & Olah (2018), "Differentiable Image Parameteriz
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from scipy import fft
 
-from .backend import CPU, Array, Backend
+from .backend import CPU, Array, Backend, array_module
 
 FINE = 1 / 8
 """f_0, in periods per pixel."""
@@ -70,6 +78,50 @@ def frequencies(height: int, width: int) -> np.ndarray:
     return f
 
 
+class Cosines:
+    """D, the orthonormal cosine transform of a picture along both axes, and D^T, its inverse.
+
+    On a CPU a fast Fourier transform; on a GPU two products of matrices, which take more operations
+    and less time, as the fast way has many short steps.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the picture.
+    dtype : str
+    backend : Backend
+        Where the arrays live.
+    """
+
+    def __init__(self, height: int, width: int, dtype: str, backend: Backend) -> None:
+        self._fast = backend is CPU
+        if not self._fast:
+            self._down, self._across = (
+                backend.upload(fft.dct(np.eye(n), axis=0, norm="ortho"), dtype)
+                for n in (height, width)
+            )
+
+    def forward(self, x: Array) -> Array:
+        """D x: the amplitude of each wave, (H, W, C)."""
+        if self._fast:
+            return fft.dctn(x, axes=(0, 1), norm="ortho")
+        return self._products(self._down, x, self._across.T)
+
+    def inverse(self, waves: Array) -> Array:
+        """D^T: the picture that is made of them, (H, W, C)."""
+        if self._fast:
+            return fft.idctn(waves, axes=(0, 1), norm="ortho")
+        return self._products(self._down.T, waves, self._across)
+
+    @staticmethod
+    def _products(left: Array, x: Array, right: Array) -> Array:
+        """Left @ x @ right, of each colour."""
+        H, W, C = x.shape
+        rows = x.transpose(0, 2, 1).reshape(H * C, W) @ right
+        product = (left @ rows.reshape(H, C * W)).reshape(H, C, W)
+        return array_module(x).ascontiguousarray(product.transpose(0, 2, 1))
+
+
 class Spectrum:
     """S, the filter that multiplies each frequency f, up to `FINE`, by f^-a.
 
@@ -83,6 +135,8 @@ class Spectrum:
         In which pictures are computed. The optimiser's own arrays may have another.
     backend : Backend
         Where the arrays live.
+    waves : bool
+        Whether the optimiser moves w; otherwise it moves z.
 
     References
     ----------
@@ -96,27 +150,29 @@ class Spectrum:
         exponent: float,
         dtype: str = "float32",
         backend: Backend = CPU,
+        waves: bool = False,
     ) -> None:
         gain = np.minimum(frequencies(height, width), FINE)[..., None] ** -exponent
         gain /= np.sqrt(np.mean(gain**2))
         self._pixels = exponent == 0
+        self._waves = waves
         self._dtype = dtype
-        self._backend = backend
         self._gain = backend.upload(gain, dtype)
+        self._cosines = Cosines(height, width, dtype, backend)
 
     def forward(self, z: Array) -> Array:
-        """S z: how far the picture is from the start at z, (H, W, C)."""
-        return z if self._pixels else self._filtered(z.astype(self._dtype))
+        """S z, or D^T g w: how far the picture is from the start, (H, W, C)."""
+        if self._pixels:
+            return z
+        z = z.astype(self._dtype)
+        return self._cosines.inverse(self._gain * (z if self._waves else self._cosines.forward(z)))
 
     def adjoint(self, dx: Array) -> Array:
-        """S^T dx: dL/dz from dL/dx, (H, W, C). S is symmetric."""
-        return dx if self._pixels else self._filtered(dx)
-
-    def _filtered(self, x: Array) -> Array:
-        """D^T gain D x."""
-        fft = self._backend.fft
-        waves = fft.dctn(x, axes=(0, 1), norm="ortho")
-        return fft.idctn(self._gain * waves, axes=(0, 1), norm="ortho")
+        """S^T dx, where S is symmetric, or g D dx: dL/dz or dL/dw from dL/dx, (H, W, C)."""
+        if self._pixels:
+            return dx
+        waves = self._gain * self._cosines.forward(dx)
+        return waves if self._waves else self._cosines.inverse(waves)
 
 
 class Bands:
@@ -126,18 +182,18 @@ class Bands:
     the loss does can be measured: along a step s the gradient changes by y, and in a band b of
     frequencies the inverse Hessian is about as large as
 
-    .. math:: \gamma_b^2 = \sum_{f \in b} |(D s)_f|^2 \Big/ \sum_{f \in b} |(D y)_f|^2
+    .. math:: \gamma_b^2 = \sum_{f \in b} s_f^2 \Big/ \sum_{f \in b} y_f^2
 
     with both sums taken over the last steps: the geometric mean of the two step lengths of Barzilai
     and Borwein, band by band. The metric is
 
     .. math::
-        M = \sqrt\kappa \, D^T \gamma D, \qquad
-        \kappa = \langle s, y\rangle / \langle y, D^T \gamma D y\rangle
+        M = \sqrt\kappa \, \gamma, \qquad
+        \kappa = \langle s, y\rangle / \langle y, \gamma y\rangle
 
     kappa itself would make the last step right, <y, M y> = <s, y>, and is the shorter of their two
     lengths; without it the steps are too long. Between the two, L-BFGS goes down faster than with
-    either. M is a `Metric` of our L-BFGS, and comes on top of the coordinates z.
+    either. M is a `Metric` of our L-BFGS, of which w are the variables.
 
     Parameters
     ----------
@@ -163,29 +219,29 @@ class Bands:
         places, inside = (np.stack(found) for found in zip(*rows, strict=True))
         of_band = np.arange(bands.max() + 1)[:, None] == bands[places[:, 0]]
         self._backend = backend
+        self._shape = (height, width, 1)
         self._band = backend.upload(bands, "int64")
         self._places = backend.upload(places, "int64")
         self._inside = backend.upload(inside, "float64")
-        self._of_band = backend.upload(of_band, "float64")
-        self._energies: deque[tuple[Array, Array]] = deque(maxlen=self.STEPS)
-        self._gamma: Array = None
+        self._of_band = backend.upload(of_band.T, "float64")
+        self._energies: deque[np.ndarray] = deque(maxlen=self.STEPS)
+        self._metric: Array = None
 
     def learn(self, s: Array, y: Array) -> None:
         """Take note of a step and the change of the gradient along it."""
-        waves_s, waves_y = self._waves(s), self._waves(y)
-        self._energies.append((self._energy(waves_s, waves_s), self._energy(waves_y, waves_y)))
-        of_s, of_y = (sum(energies) for energies in zip(*self._energies, strict=True))
+        energies = self._backend.download(self._sums([s * s, y * y, s * y]))
+        self._energies.append(energies)
+        of_s, of_y, _ = np.sum(self._energies, axis=0)
         least = 1e-12  # where a band has next to nothing, it says nothing
         gamma = ((of_s + least * of_s.max()) / (of_y + least * of_y.max())) ** 0.5
-        kappa = self._energy(waves_s, waves_y).sum() / (gamma * self._energies[-1][1]).sum()
-        self._gamma = kappa**0.5 * gamma
+        _, of_y, of_both = energies
+        kappa = of_both.sum() / (gamma * of_y).sum()
+        metric = self._backend.upload(kappa**0.5 * gamma, y.dtype.name)
+        self._metric = metric[self._band].reshape(self._shape)
 
     def apply(self, q: Array) -> Array:
         """M q; q itself before anything was learnt."""
-        if self._gamma is None:
-            return q
-        gamma = self._gamma.astype(q.dtype)[self._band].reshape(q.shape[0], q.shape[1], 1)
-        return self._backend.fft.idctn(gamma * self._waves(q), axes=(0, 1), norm="ortho")
+        return q if self._metric is None else self._metric * q
 
     def _rows(self, of_band: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Where a band's waves are, so many at a time, and which of them count: the rest is filled up."""
@@ -196,15 +252,12 @@ class Bands:
             filled[: len(part)] = part
             yield filled, np.arange(self.ROW) < len(part)
 
-    def _waves(self, x: Array) -> Array:
-        """D x."""
-        return self._backend.fft.dctn(x, axes=(0, 1), norm="ortho")
-
-    def _energy(self, a: Array, b: Array) -> Array:
-        """Inner product of two pictures' waves in each band, summed in float64.
+    def _sums(self, products: Sequence[Array]) -> Array:
+        """What each of some pictures of waves is in each band, summed in float64.
 
         In rows, as each sum then has an order; a histogram's has none on a GPU.
         """
-        blue, green, red = (a[..., c] * b[..., c] for c in range(3))
-        products = (blue + green + red).ravel()
-        return self._of_band @ (self._inside * products[self._places]).sum(axis=1)
+        all_of_them = self._backend.xp.stack(products)
+        blue, green, red = (all_of_them[..., c] for c in range(3))
+        rows = (blue + green + red).reshape(len(products), -1)[:, self._places]
+        return (self._inside * rows).sum(axis=2) @ self._of_band

@@ -39,7 +39,7 @@ import numpy as np
 
 from . import winograd
 from .architecture import Step, fused
-from .backend import Array, Backend
+from .backend import Array, Backend, kernel
 from .convolution import bands
 from .engine import Parameters, Textbook
 from .winograd import F4
@@ -88,12 +88,13 @@ for (int r = 0; r < 6; ++r) {{
     #pragma unroll
     for (int q = 0; q < 6; ++q) {{
         const int h = top + (turned ? 5 - r : r), w = left + (turned ? 5 - q : q);
-        d[r][q] = 0;
-        if (h >= 0 && w >= 0 && h >> half < H >> half && w >> half < W >> half) {{
-            const ptrdiff_t at = ((ptrdiff_t)(h >> half) * (W >> half) + (w >> half)) * C + c;
-            const int place = half * (2 * (h & 1) + (w & 1));
-            if (!gated || gates[at] >> place & 1) d[r][q] = share * x[at];
-        }}
+        const bool inside = h >= 0 && w >= 0 && h >> half < H >> half && w >> half < W >> half;
+        const ptrdiff_t there = ((ptrdiff_t)(h >> half) * (W >> half) + (w >> half)) * C + c;
+        const ptrdiff_t at = inside ? there : c;  // read anyway: no number waits for another
+        const int place = half * (2 * (h & 1) + (w & 1));
+        const int open = gated ? gates[at] >> place & 1 : 1;
+        const T value = share * x[at];
+        d[r][q] = inside && open ? value : 0;
     }}
 }}
 #pragma unroll
@@ -179,25 +180,6 @@ PARAMETERS = {
 BODIES = {"enter": ENTER, "leave": LEAVE}
 
 
-@cache
-def kernel(xp: Any, name: str) -> Callable[..., Any]:
-    """One of the two kernels, which is compiled when it is first used.
-
-    Parameters
-    ----------
-    xp : module
-    name : {'enter', 'leave'}
-
-    Returns
-    -------
-    callable
-    """
-    found: Callable[..., Any] = xp.ElementwiseKernel(
-        *PARAMETERS[name], BODIES[name], f"minimal_nst_{name}"
-    )
-    return found
-
-
 class Gpu(Textbook):
     """Winograd's convolution on a GPU; a step is one with the ReLU and the pooling after it.
 
@@ -215,6 +197,9 @@ class Gpu(Textbook):
         self._average = pooling == "avg"
         self._xp = backend.xp
         self._prepared = cache(lambda layer: prepared(*parameters(layer), backend))
+        self._enter, self._leave = (
+            kernel(backend.xp, name, *PARAMETERS[name], BODIES[name]) for name in ("enter", "leave")
+        )
         self._no_gates = backend.xp.empty(1, "uint8")
 
     def steps(self, path: Sequence[str], taps: Collection[str]) -> list[Step]:
@@ -231,12 +216,10 @@ class Gpu(Textbook):
         gates = self._xp.empty(y.shape, "uint8") if rectified else self._no_gates
 
         def enter(place: Place, V: Array) -> None:
-            kernel(self._xp, "enter")(
-                x, self._no_gates, H, W, *place, 0, 0, 0, 1.0, V, size=V.size // 36
-            )
+            self._enter(x, self._no_gates, H, W, *place, 0, 0, 0, 1.0, V, size=V.size // 36)
 
         def leave(place: Place, Z: Array) -> None:
-            kernel(self._xp, "leave")(
+            self._leave(
                 Z, bias, bias, H, W, *place, 0, half, 1, int(rectified), int(self._average), 0,
                 y, gates, size=Z.size // 36,
             )  # fmt: skip
@@ -256,12 +239,10 @@ class Gpu(Textbook):
         added = bias if gradient is None else gradient
 
         def enter(place: Place, V: Array) -> None:
-            kernel(self._xp, "enter")(
-                dy, gates, H, W, *place, 1, half, gated, share, V, size=V.size // 36
-            )
+            self._enter(dy, gates, H, W, *place, 1, half, gated, share, V, size=V.size // 36)
 
         def leave(place: Place, Z: Array) -> None:
-            kernel(self._xp, "leave")(
+            self._leave(
                 Z, bias, added, H, W, *place, 1, 0, 0, 0, 0, int(gradient is not None),
                 dx, self._no_gates, size=Z.size // 36,
             )  # fmt: skip

@@ -32,6 +32,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import mul
 from typing import Any, Protocol
 
 from .backend import Array
@@ -111,13 +112,14 @@ def direction(g: Array, pairs: Pairs, metric: Metric) -> Array:
     sy, count = pairs.sy, len(pairs)
     alpha = pairs.dot_s(g)
     for i in reversed(range(count)):
-        alpha[i] -= sum(alpha[j] * sy[i][j - i] for j in range(i + 1, count))
+        alpha[i] -= sum(map(mul, alpha[i + 1 :], sy[i][1:]))
         alpha[i] /= sy[i][0]
     q = metric.apply(g - pairs.sum_y(alpha))
     beta = pairs.dot_y(q)
     for i in range(count):
-        beta[i] += sum((alpha[j] - beta[j]) * sy[j][i - j] for j in range(i))
         beta[i] /= sy[i][0]
+        for j, product in enumerate(sy[i][1:], start=i + 1):
+            beta[j] += (alpha[i] - beta[i]) * product
     return -q - pairs.sum_s([a - b for a, b in zip(alpha, beta, strict=True)])
 
 

@@ -204,7 +204,8 @@ class Objective:
         terms: dict[str, Any] = {}
         gradients: dict[str, Array] = {}
         for name, tap, loss, dF in chain(self._content(features), self._style(features)):
-            terms[f"{name}:{tap}"] = terms.get(f"{name}:{tap}", 0.0) + loss
+            term = f"{name}:{tap}"
+            terms[term] = terms[term] + loss if term in terms else loss
             gradient = dF.reshape(features[tap].shape)
             gradients[tap] = gradients[tap] + gradient if tap in gradients else gradient
         dx = self.vgg.backward(tape, gradients)

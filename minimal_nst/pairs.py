@@ -2,8 +2,8 @@ r"""What L-BFGS remembers: many pairs in little memory, and their inner products
 
 The two loops of `lbfgs.direction` ask of the pictures nothing but inner products with all steps or
 all changes, and weighted sums of them. So these are kept as one array each, which is read from end
-to end for either: two passes over the steps and two over the changes, with one question each to a
-GPU, however many pairs there are.
+to end for either: two passes over the steps and two over the changes, however many pairs there are.
+On a GPU a pass is one launch.
 
 Of float32 numbers 16 bits each are kept, and of each row v of a picture how large they are,
 
@@ -17,6 +17,8 @@ Glossary::
 
     s, y    a step and the change of the gradient along it
     sy      sy[i][j - i] is <s_i, y_j>, of a step and a change no older than it
+    i       on a GPU the number of a thread
+    lane    which of the 32 threads that share out a row, and lie in one warp
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .backend import Array, array_module
+from .backend import Array, array_module, kernel
 
 TOP = 2**15 - 1
 """The largest number that is kept of a row of float32 numbers."""
@@ -33,10 +35,42 @@ TOP = 2**15 - 1
 LEAST = 1e-30
 """A row whose largest number is smaller is kept as zeros, or nearly."""
 
-BLOCK = {"numpy": 2**21}
-LARGE_BLOCK = 2**25
-"""Bytes that are made floating-point again at a time: on a CPU what its cache has room for, on a GPU
-what takes longer than to start it."""
+BLOCK = 2**21
+"""Bytes that are made floating-point again at a time: what a CPU's cache has room for."""
+
+LANES = 32
+
+DOT = """
+const int lane = i % 32, row = i / 32 % height, place = i / 32 / height;
+const ptrdiff_t kept = (ptrdiff_t)row * places + place;
+T sum = 0;
+for (int w = lane; w < width; w += 32) sum += numbers[kept * width + w] * a[(ptrdiff_t)row * width + w];
+parts[i] = scales[kept] * sum;
+"""
+"""A lane's part of the inner product of a row of one picture with the same row of a."""
+
+SUM = """
+const ptrdiff_t row = i / width * places;
+T sum = 0;
+for (int place = 0; place < count; ++place)
+    sum += factors[place] * scales[row + place] * numbers[(row + place) * width + i % width];
+total[i] = sum;
+"""
+"""One number of the weighted sum of all pictures."""
+
+BODIES = {"dot": DOT, "sum": SUM}
+
+PARAMETERS = {
+    "dot": (
+        "raw S numbers, raw T scales, raw T a, int32 height, int32 places, int32 width",
+        "raw T parts",
+    ),
+    "sum": (
+        "raw S numbers, raw T scales, raw T factors, int32 places, int32 width, int32 count",
+        "raw T total",
+    ),
+}
+"""Name of a kernel -> its inputs and outputs, as CuPy wants them declared."""
 
 
 def dot(a: Array, b: Array) -> float:
@@ -78,7 +112,7 @@ class Stack:
         """Keep an array there."""
         rows = _rows(a)
         if self._rounded:
-            most = self._xp.maximum(rows.max(axis=1), -rows.min(axis=1))
+            most = abs(rows).max(axis=1)
             self._scales[:, place, 0] = self._xp.maximum(most, LEAST) / TOP
             rows = rows / self._scales[:, place]
             rows = self._xp.rint(rows, out=rows)
@@ -112,13 +146,42 @@ class Stack:
         """Some rows of the first so many at a time, as floating-point numbers."""
         height, _, width = self._numbers.shape
         dtype = self._scales.dtype
-        most = BLOCK.get(self._xp.__name__, LARGE_BLOCK) // (count * width * dtype.itemsize)
+        most = BLOCK // (count * width * dtype.itemsize)
         block = self._xp.empty((min(max(1, most), height), count, width), dtype)
         for first in range(0, height, len(block)):
             rows = slice(first, min(first + len(block), height))
             part = block[: rows.stop - first]
             part[...] = self._numbers[rows, :count]
             yield rows, part
+
+
+class GpuStack(Stack):
+    """The same on a GPU: no thread waits for another, and every sum has its order."""
+
+    def __init__(self, places: int, like: Array) -> None:
+        super().__init__(places, like)
+        self._dot, self._sum = (
+            kernel(self._xp, name, *PARAMETERS[name], BODIES[name]) for name in ("dot", "sum")
+        )
+
+    def dot(self, a: Array, count: int) -> list[float]:
+        """See `Stack`."""
+        height, places, width = self._numbers.shape
+        parts = self._xp.empty((count, height * LANES), self._scales.dtype)
+        self._dot(self._numbers, self._scales, a, height, places, width, parts, size=parts.size)
+        products: list[float] = parts.sum(axis=1, dtype="float64").tolist()
+        return products
+
+    def sum(self, factors: list[float]) -> Array:
+        """See `Stack`."""
+        _, places, width = self._numbers.shape
+        total = self._xp.empty(self._shape, self._scales.dtype)
+        weights = self._xp.asarray(factors, total.dtype)
+        self._sum(
+            self._numbers, self._scales, weights, places, width, len(factors),
+            total, size=total.size,
+        )  # fmt: skip
+        return total
 
 
 @dataclass(frozen=True)
@@ -148,7 +211,8 @@ class Pairs:
     def __init__(self, history: int, like: Array) -> None:
         self._history = history
         self._places: deque[int] = deque()
-        self._s, self._y = Stack(history, like), Stack(history, like)
+        kind = GpuStack if hasattr(array_module(like), "ElementwiseKernel") else Stack
+        self._s, self._y = kind(history, like), kind(history, like)
         self.sy: list[list[float]] = []
 
     def __len__(self) -> int:

@@ -315,31 +315,31 @@ def _paint(
 ) -> Painting:
     """Paint at one scale; whatever ends it is raised with the best picture in `painting`.
 
-    The optimiser moves z, and with it x = origin + region * S z, S the waves of `coordinates`: where
-    the network is, unless it is SciPy's.
+    The optimiser moves z, and with it x = origin + region * S z, S the filter of `coordinates`: where
+    the network is, unless it is SciPy's. To L-BFGS, z are waves.
     """
     settings, vgg = objective.settings, objective.vgg
     optimizer = settings.optimizer or default_optimizer(vgg.backend)
     home = CPU if optimizer == "lbfgs" else vgg.backend
     height, width, _ = start.shape
-    space = Spectrum(height, width, settings.spectrum, settings.dtype, home)
+    space, here = (
+        Spectrum(height, width, settings.spectrum, settings.dtype, place, optimizer != "adam")
+        for place in (home, CPU)
+    )
     origin = home.upload(start, "float64")
     region = None if where is None else home.upload(where, "float64")
     terms: list[dict[str, float]] = []
 
-    def picture(z: Array) -> Array:
-        moved = space.forward(z)
-        return origin + (moved if region is None else region * moved)
-
     def function(z: Array) -> tuple[float, Array]:
-        loss, dx = objective.evaluate(picture(z))
+        loss, dx = objective.evaluate(_moved(origin, region, space.forward(z)))
         terms.append(objective.terms)
         if home is not vgg.backend:
             dx = vgg.backend.download(dx)
         return loss, space.adjoint(dx if region is None else region.astype(dx.dtype) * dx)
 
     def painted(end: Minimum) -> Painting:
-        x = _cut(home.download(picture(end.x)), added)
+        """On the host: it may be for want of a GPU's memory that the work ends."""
+        x = _cut(_moved(start, where, here.forward(home.download(end.x))), added)
         return Painting(**{**vars(end), "x": x}, device=vgg.backend.name, terms=terms)
 
     def report(progress: Progress) -> object:
@@ -369,6 +369,11 @@ def _paint(
             error.args = (f"{error}; {_remedy(objective, content, best.evaluations)}",)
         raise
     return painted(end)
+
+
+def _moved(origin: Array, region: Array, by: Array) -> Array:
+    """A picture that was moved, everywhere or in a region."""
+    return origin + (by if region is None else region * by)
 
 
 def default_optimizer(backend: Backend) -> str:

@@ -20,11 +20,17 @@ import numpy as np
 
 COMPILER = shutil.which(os.environ.get("CXX", "c++"))
 
-C_TYPES = {"float32": "float", "float64": "double", "uint8": "unsigned char", "int32": "int"}
+C_TYPES = {
+    "float32": "float",
+    "float64": "double",
+    "uint8": "unsigned char",
+    "int32": "int",
+    "int16": "short",
+}
 
 HEAD = """
 #include <cstddef>
-typedef {T} T;
+{typedefs}
 typedef unsigned char uint8;
 typedef int int32;
 static ptrdiff_t beyond;
@@ -76,14 +82,14 @@ class ElementwiseKernel:
 
     def __call__(self, *arguments: Any, size: int) -> None:
         assert len(arguments) == len(self.parameters)
-        T = next(
-            argument.dtype.name
+        types = {
+            kind: argument.dtype.name
             for argument, (raw, kind, _) in zip(arguments, self.parameters, strict=True)
-            if raw and kind == "T"
-        )
+            if raw and len(kind) == 1
+        }
         heads, raws, values = [], [], []
         for argument, (raw, kind, name) in zip(arguments, self.parameters, strict=True):
-            dtype = T if kind == "T" else kind
+            dtype = types.get(kind, kind)
             if not raw:
                 assert type(argument) in (int, float), name
                 heads.append(f"{kind} {name}")
@@ -95,7 +101,10 @@ class ElementwiseKernel:
             raws.append(f"Raw<{kind}> {name} = {{{name}_, {name}_size}};")
             values += [ctypes.c_void_p(argument.ctypes.data), ctypes.c_ssize_t(argument.size)]
         text = HEAD.format(
-            T=C_TYPES[T], parameters=", ".join(heads), raws=" ".join(raws), body=self.body
+            typedefs=" ".join(f"typedef {C_TYPES[name]} {kind};" for kind, name in types.items()),
+            parameters=", ".join(heads),
+            raws=" ".join(raws),
+            body=self.body,
         )
         beyond = library(text).run(ctypes.c_ssize_t(size), *values)
         if beyond:

@@ -46,6 +46,17 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     return {"numpy": CPU, "strict": strict.BACKEND}[request.param]
 
 
+@pytest.fixture(
+    params=[
+        pytest.param("strict", marks=pytest.mark.compiler),
+        pytest.param("cuda", marks=pytest.mark.gpu),
+    ]
+)
+def device(request: pytest.FixtureRequest) -> Backend:
+    """A GPU, and what stands in for one and runs its kernels."""
+    return strict.BACKEND if request.param == "strict" else select("cuda")
+
+
 @pytest.fixture
 def xp(backend: Backend) -> ModuleType:
     return backend.xp

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 from minimal_nst.backend import Backend
-from scipy import fft
 
 import compiled
 
@@ -34,6 +33,7 @@ FUNCTIONS = (
     "exp",
     "multiply",
     "matmul",
+    "ascontiguousarray",
     "stack",
     "isfinite",
     "sqrt",
@@ -218,7 +218,7 @@ def _method(name: str) -> Any:
     return method
 
 
-for _name in ("add", "sub", "mul", "truediv", "matmul", "pow", "neg", "invert", "and_", "lshift",
+for _name in ("add", "sub", "mul", "truediv", "matmul", "pow", "neg", "abs", "invert", "and_", "lshift",
               "gt", "ge", "lt", "le", "eq", "ne"):  # fmt: skip
     setattr(StrictArray, f"__{_name.strip('_')}__", _operator(_name))
 for _name in ("add", "sub", "mul", "truediv", "pow"):
@@ -286,12 +286,4 @@ class ElementwiseKernel(compiled.ElementwiseKernel):
         super().__call__(*fenceless, size=size)
 
 
-def dctn(x: StrictArray, **options: Any) -> StrictArray:
-    return StrictArray(fft.dctn(_inner(x), **options))
-
-
-def idctn(x: StrictArray, **options: Any) -> StrictArray:
-    return StrictArray(fft.idctn(_inner(x), **options))
-
-
-BACKEND = Backend(sys.modules[__name__], "strict", fft_name=__name__)
+BACKEND = Backend(sys.modules[__name__], "strict")

@@ -320,6 +320,16 @@ def test_threads(monkeypatch):
         assert Workers().threads == available_processors()
 
 
+def test_threads_of_another_thread_than_the_first():
+    """Whoever asked threadpoolctl first, be it the user: BLAS has one thread inside, and then as before."""
+    with threadpool_limits(2, user_api="blas"), ThreadPoolExecutor(1) as pool:
+        before = blas_threads()
+        inside = pool.submit(Workers(2).run, lambda _: blas_threads(), range(4)).result()
+        assert all(threads == 1 for found in inside for threads in found)
+        assert pool.submit(blas_threads).result() == blas_threads() == before
+    assert Workers(2).run(lambda _: blas_threads(), [1]) == [[1] * len(before)]
+
+
 def all_blas_threads():
     """Of every BLAS that is loaded."""
     return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]

@@ -11,8 +11,7 @@ import re
 
 import numpy as np
 import pytest
-from minimal_nst import VGG19, Objective, Settings, gpu
-from minimal_nst.backend import Backend, select
+from minimal_nst import VGG19, Objective, Settings, gpu, pairs
 from minimal_nst.engine import Textbook
 from minimal_nst.gpu import Gpu, combination
 from minimal_nst.vgg import preprocess
@@ -22,16 +21,6 @@ import strict
 from test_engine import SIZES, TAPS
 
 STEPS = [("conv1_1",), ("conv1_1", "relu1_1"), ("conv1_1", "relu1_1", "pool1")]
-
-
-@pytest.fixture(
-    params=[
-        pytest.param("strict", marks=pytest.mark.compiler),
-        pytest.param("cuda", marks=pytest.mark.gpu),
-    ]
-)
-def device(request) -> Backend:
-    return strict.BACKEND if request.param == "strict" else select("cuda")
 
 
 def differences(device, H, W, step, pooling="max", dtype="float64", added=True):
@@ -105,7 +94,6 @@ def test_mutants_of_the_kernels_are_rejected(monkeypatch, name):
     assert bodies != gpu.BODIES
     monkeypatch.setattr(gpu, "BODIES", bodies)
     monkeypatch.setattr(gpu, "TILES_BYTES", 30_000)
-    gpu.kernel.cache_clear()
     try:
         found = [
             error
@@ -115,8 +103,6 @@ def test_mutants_of_the_kernels_are_rejected(monkeypatch, name):
         ]
     except IndexError:
         return
-    finally:
-        gpu.kernel.cache_clear()
     assert not max(found) < 1e-3
 
 
@@ -213,13 +199,14 @@ def test_sums_are_written_as_one_would():
     reason="nvidia-cuda-nvrtc-cu12 is not installed",
 )
 @pytest.mark.parametrize("T", ["float", "double"])
-@pytest.mark.parametrize("name", gpu.BODIES)
+@pytest.mark.parametrize("name", [*gpu.BODIES, *pairs.BODIES])
 @pytest.mark.parametrize("card", [70, 80, 90, 100])
 def test_kernels_compile_for_cards_of_all_ages(T, name, card):
     """All of a thread's numbers stay in registers."""
-    log = nvrtc.compiled(nvrtc.source(gpu.PARAMETERS[name], gpu.BODIES[name], T), card)
+    parameters, bodies = gpu.PARAMETERS | pairs.PARAMETERS, gpu.BODIES | pairs.BODIES
+    log = nvrtc.compiled(nvrtc.source(parameters[name], bodies[name], T), card)
     assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in log
     (registers,) = re.findall(r"Used (\d+) registers", log)
     assert int(registers) <= 128  # of 65536, for 512 threads at a time
     with pytest.raises(SyntaxError, match="undefined"):
-        nvrtc.compiled(nvrtc.source(gpu.PARAMETERS[name], "V = x[there_is_none];", T), card)
+        nvrtc.compiled(nvrtc.source(parameters[name], "T x = there_is_none;", T), card)

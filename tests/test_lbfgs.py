@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from minimal_nst import lbfgs
+from minimal_nst import lbfgs, pairs as pairs_module
 from minimal_nst.backend import CPU
 from minimal_nst.errors import RunError
 from minimal_nst.lbfgs import CURVATURE, DECREASE, Scaled, Trial, direction, line_search
 from minimal_nst.optimize import minimize
-from minimal_nst.pairs import BLOCK, Pair, Pairs, dot
+from minimal_nst.pairs import Pair, Pairs, dot
 
 import strict
 from test_optimize import quadratic, rosenbrock
@@ -133,30 +133,64 @@ def test_a_pair_without_curvature_is_not_kept(rng):
     assert np.isfinite(direction(pairs[0].s, memory, scaled(kept))).all()
 
 
-def test_inner_products_and_sums_are_those_of_each(rng, monkeypatch):
-    """Of pictures, in blocks of a few rows."""
-    monkeypatch.setitem(BLOCK, "numpy", 2000)
-    for dtype in ("f4", "f8"):
+def check_products_and_sums(rng, backend):
+    """Of pictures."""
+    for dtype in ("float32", "float64"):
         s, y = rng.standard_normal((2, 5, 9, 11, 3)).astype(dtype)
         y += s  # so that each has its curvature
-        memory = remembered([Pair(*pair) for pair in zip(s, y, strict=True)])
-        kept = list(memory)
+        up = lambda x, dtype=dtype: backend.upload(x, dtype)
+        memory = remembered([Pair(up(s), up(y)) for s, y in zip(s, y, strict=True)])
+        kept = [Pair(*map(backend.download, vars(pair).values())) for pair in memory]
         a, factors = s[0] + y[1], list(rng.standard_normal(5))
-        tolerance = {"rtol": 0, "atol": 1e-4 if dtype == "f4" else 1e-11}
+        tolerance = {"rtol": 0, "atol": 1e-4 if dtype == "float32" else 1e-11}
         for name, ask, add in (
             ("s", memory.dot_s, memory.sum_s),
             ("y", memory.dot_y, memory.sum_y),
         ):
             arrays = [getattr(pair, name).astype("f8") for pair in kept]
-            np.testing.assert_allclose(ask(a), [np.vdot(b, a) for b in arrays], **tolerance)
+            np.testing.assert_allclose(ask(up(a)), [np.vdot(b, a) for b in arrays], **tolerance)
             total = sum(factor * b for factor, b in zip(factors, arrays, strict=True))
-            np.testing.assert_allclose(add(factors), total, **tolerance)
-            assert add(factors).shape == (9, 11, 3)
+            found = backend.download(add(factors))
+            np.testing.assert_allclose(found, total, **tolerance)
+            assert found.shape == (9, 11, 3)
         for i, row in enumerate(memory.sy):
             expected = [np.vdot(kept[i].s.astype("f8"), pair.y) for pair in kept[i:]]
             np.testing.assert_allclose(row, expected, **tolerance)
 
 
+def test_inner_products_and_sums_are_those_of_each(rng, monkeypatch):
+    """In blocks of a few rows."""
+    monkeypatch.setattr(pairs_module, "BLOCK", 2000)
+    check_products_and_sums(rng, CPU)
+
+
+def test_inner_products_and_sums_on_a_device(rng, device):
+    check_products_and_sums(rng, device)
+
+
+MUTANTS = {
+    "a lane is left out": ("w = lane;", "w = lane + 1;"),
+    "a lane goes beyond": ("w < width;", "w <= width;"),
+    "another picture's row": ("row * places + place", "place * places + row"),
+    "not scaled": ("scales[kept] * sum", "sum"),
+    "the youngest is left out": ("place < count", "place + 1 < count"),
+    "the oldest's scale": ("scales[row + place]", "scales[row]"),
+    "always the same factor": ("factors[place]", "factors[0]"),
+}
+
+
+@pytest.mark.compiler
+@pytest.mark.parametrize("name", MUTANTS)
+def test_mutants_of_the_kernels_are_rejected(monkeypatch, rng, name):
+    before, after = MUTANTS[name]
+    bodies = {key: body.replace(before, after) for key, body in pairs_module.BODIES.items()}
+    assert bodies != pairs_module.BODIES
+    monkeypatch.setattr(pairs_module, "BODIES", bodies)
+    with pytest.raises((AssertionError, IndexError)):
+        check_products_and_sums(rng, strict.BACKEND)
+
+
+@pytest.mark.compiler
 def test_a_step_asks_a_device_three_times(rng):
     """However many pairs there are: once when the youngest is added, twice for the direction."""
     up = lambda x: strict.BACKEND.upload(x, "float32")
@@ -323,6 +357,7 @@ def test_rows_of_inner_products_are_summed_in_float64(backend):
     assert np.cumsum((a * a).sum(axis=(1, 2)))[-1] == 2**29  # what float32 would make of it
 
 
+@pytest.mark.compiler
 def test_same_on_a_device(rng):
     """Nothing but what CuPy's arrays can do, to the same numbers."""
     pairs, g = pairs_of(rng), rng.standard_normal(7)

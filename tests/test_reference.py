@@ -59,17 +59,22 @@ def test_objective(weights, one_pair, preset):
 
 @pytest.mark.parametrize("preset", ["gatys", "course", "cysmith"])
 def test_objective_in_single_precision(weights, pictures, preset):
-    compare(weights, pictures, preset, "float32", 1e-3)
+    """But for what lies around a kink that rounding has passed: there a gate is another one."""
+    dx, their_dx = compare(weights, pictures, preset, "float32", 1e-2)
+    error = np.abs(dx - their_dx) / np.sqrt(np.mean(their_dx**2))
+    assert np.quantile(error, 0.9) < 1e-5
 
 
 def compare(weights, pictures, preset, dtype, tolerance):
+    """Hold the loss and the gradient to PyTorch's in double precision; both gradients."""
     content, style, image = fitting(preset, *pictures)
     settings = transcribed(preset, dtype=dtype)
     vgg = VGG19(weights, settings.pooling, dtype=dtype)
     loss, dx = Objective(vgg, content, [style], settings)(image)
     their_loss, their_dx = reference.objective(preset, weights, content, style, image)
-    assert loss == pytest.approx(their_loss, rel=tolerance / 10)
+    assert loss == pytest.approx(their_loss, rel=1e-5 if dtype == "float32" else 1e-10)
     assert distance(dx, their_dx) < tolerance
+    return dx, their_dx
 
 
 def test_style_of_another_size(weights, pictures):

@@ -20,7 +20,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
     "resources": (set(), set()),
     "checks": ({"errors"}, {"numpy"}),
     "backend": ({"errors"}, {"numpy", "cupy", "threadpoolctl"}),
-    "coordinates": ({"backend"}, {"numpy"}),
+    "coordinates": ({"backend"}, {"numpy", "scipy"}),
     "colors": (set(), {"numpy"}),
     "layers": ({"backend"}, set()),
     "losses": ({"backend"}, set()),

@@ -26,7 +26,7 @@ from machine import describe
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-OURS = {"ours": "winograd", "ours, textbook": "im2col"}
+OURS = {"ours, fp32": "fp32", "ours, tf32": "tf32"}
 PYTORCH = {  # whether its convolutions may use TF32, as they do by default, and its layout
     "PyTorch, fp32": {"tf32": False},
     "PyTorch, fp32, channels_last": {"tf32": False, "channels_last": True},
@@ -46,10 +46,14 @@ def turn(name, size, device):
     content, style = (images.resize(images.load(path), size, size) for path in (CONTENT, STYLE))
     image = 0.7 * content + 0.3 * style
     if name in OURS:
-        vgg = nst.VGG19(nst.load_weights(), conv=OURS[name], device=device)
+        vgg = nst.VGG19(nst.load_weights(), device=device)
         objective = nst.Objective(vgg, content, [style], nst.Settings.preset("gatys"))
         x = vgg.backend.upload(preprocess(image), "float32")
-        evaluate = lambda: objective.evaluate(x)[0]
+
+        def evaluate():
+            with vgg.backend.products(OURS[name]):
+                return objective.evaluate(x)[0]
+
         free = vgg.backend.free
         most = lambda: (
             0 if free() is None else vgg.backend.xp.get_default_memory_pool().total_bytes()
@@ -74,7 +78,7 @@ def turn(name, size, device):
 
 
 def run(size, iterations, device):
-    """Seconds of a run, of each iteration but the first, evaluations for one, same bits?, PSNR to CPU's.
+    """Seconds of a run, of each iteration but the first, share of the evaluations, same bits?, PSNR to CPU's.
 
     The run's are a whole first painting's: weights, pictures, targets, and the start of the card. The
     painting that is compared with the CPU's has 20 iterations at 128 pixels, or as few as the run.
@@ -90,11 +94,23 @@ def run(size, iterations, device):
             nst.Settings(**given, device=device),
             lambda progress: moments.append(time.perf_counter()),
         )
-        return np.diff(moments).tolist(), painting
+        return moments, painting
 
+    evaluate, evaluations = nst.Objective.evaluate, []
+
+    def timed(objective, x):
+        start = time.perf_counter()
+        found = evaluate(objective, x)  # it waits for the loss, and so for all that is before it
+        evaluations.append((start, time.perf_counter() - start))
+        return found
+
+    nst.Objective.evaluate = timed
     start = time.perf_counter()
-    seconds, first = paint(size, iterations, device)
+    moments, first = paint(size, iterations, device)
     whole = time.perf_counter() - start
+    since = moments[len(moments) // 2]  # when all pairs are there
+    evaluated = sum(seconds for begun, seconds in evaluations if begun > since)
+    share = evaluated / (moments[-1] - since)
     _, again = paint(size, iterations, device)
     here, there = (
         paint(min(size, 128), min(iterations, 20), where)[1].x for where in ("cpu", device)
@@ -102,7 +118,7 @@ def run(size, iterations, device):
     error = float(np.mean((here - there) ** 2))
     psnr = 10 * np.log10(255**2 / error) if error else np.inf
     same = bool((first.x == again.x).all())
-    return whole, seconds, first.evaluations / iterations, same, psnr
+    return whole, np.diff(moments).tolist(), share, same, psnr
 
 
 def pytorch_run(size, iterations, device):
@@ -139,7 +155,7 @@ def ask(call):
 
 def evaluations(size, options):
     """Print a row for each contestant at one size."""
-    everybody = (*OURS, *PYTORCH) if options.device == "cuda" else ("ours", "PyTorch, fp32")
+    everybody = (*OURS, *PYTORCH) if options.device == "cuda" else ("ours, fp32", "PyTorch, fp32")
     times = {name: [] for name in everybody}
     losses, most = {}, {}
     for _ in range(options.rounds):
@@ -155,24 +171,21 @@ def evaluations(size, options):
             f"{most[name] / 2**20:6.0f} MiB   loss {losses[name]:.6g}",
             flush=True,
         )
-    return statistics.median(times["ours"])
 
 
-def runs(milliseconds, options):
+def runs(options):
     """Print what a run takes, and whether it can be repeated."""
-    size, device = options.sizes[-1], options.device
-    whole, seconds, each, same, psnr = ask(f"run({size}, {options.iterations}, {device!r})")
-    iteration = 1000 * statistics.median(seconds)
-    share = 1 - each * milliseconds / iteration
-    print(f"\na run at {size} px: {iteration:.2f} ms an iteration, of {each:.2f} evaluations;")
-    print(f"  share of all but the evaluations {100 * share:.0f} % (they are of a square picture)")
-    theirs = ask(f"pytorch_run({size}, {options.iterations}, {device!r})")
-    print(
-        f"  {options.iterations} iterations by ours {whole:.1f} s, by PyTorch's LBFGS {theirs:.1f} s,"
-    )
-    print("  both from the weights on, ours with the import of CuPy, PyTorch's without its own")
+    size, iterations, device = options.run, options.iterations, options.device
+    whole, seconds, share, same, psnr = ask(f"run({size}, {iterations}, {device!r})")
+    theirs = ask(f"pytorch_run({size}, {iterations}, {device!r})")
+    print(f"\na run at {size} px, {iterations} iterations")
+    print(f"  ours {whole:.1f} s, PyTorch's LBFGS {theirs:.1f} s, both from the weights on,")
+    print("    ours with the import of CuPy, PyTorch's without its own")
+    print(f"  ours: {1000 * statistics.median(seconds):.2f} ms an iteration")
+    print(f"  all but the evaluations: {100 * (1 - share):.0f} % (second half of the run)")
     print(f"  same input, same bits: {'yes' if same else 'NO'}")
     print(f"  PSNR of the GPU's and the CPU's painting, 20 iterations at 128 px: {psnr:.1f} dB")
+    sys.stdout.flush()
 
 
 def numbers(text):
@@ -183,11 +196,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=numbers, default="256,512,1024", help="[%(default)s]")
     parser.add_argument("--rounds", type=int, default=3, help="[%(default)s]")
-    parser.add_argument("--iterations", type=int, default=100, help="of a run [%(default)s]")
+    parser.add_argument("--run", type=int, default=512, help="size of a run; 0: none [%(default)s]")
+    parser.add_argument("--iterations", type=int, default=500, help="of a run [%(default)s]")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="[%(default)s]")
     options = parser.parse_args()
     where = ask("card()") if options.device == "cuda" else "cpu"
     print(f"{describe(2, 'native')}, {where}, {options.rounds} rounds, float32", flush=True)
+    if options.run:
+        runs(options)
     for size in options.sizes:
-        milliseconds = evaluations(size, options)
-    runs(milliseconds, options)
+        evaluations(size, options)

@@ -244,7 +244,10 @@ def _connect_to_gpu() -> Backend:
         raise UsageError("the GPU computes 1 + 1 wrongly")
     seconds = time.monotonic() - start
     if seconds > SLOW_START:
-        note = f"the GPU took {seconds:.0f} s to get ready; what CuPy has compiled it keeps"
+        note = (
+            f"the GPU took {seconds:.0f} s to get ready, and will take some more while it begins: "
+            "CuPy compiles what it has not compiled before, and keeps it"
+        )
         warnings.warn(note, NSTWarning, stacklevel=3)
     return Backend(cupy, "cuda")
 
@@ -301,6 +304,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_one_blas_thread.begin)
 
 
+USEFUL = 8
+"""Threads of which more are in each other's way: the interpreter serves one at a time."""
+
+
 class Workers:
     """Threads that share out work, each with BLAS to itself.
 
@@ -311,7 +318,7 @@ class Workers:
     Parameters
     ----------
     threads : int, optional
-        By default $OMP_NUM_THREADS, or else as many as the process may use.
+        By default $OMP_NUM_THREADS, or else as many as the process may use, up to `USEFUL`.
 
     Raises
     ------
@@ -322,7 +329,8 @@ class Workers:
     def __init__(self, threads: int | None = None) -> None:
         if threads is None:
             wanted = os.environ.get("OMP_NUM_THREADS", "")
-            threads = int(wanted) if wanted.isdecimal() and int(wanted) else available_processors()
+            most = min(available_processors(), USEFUL)
+            threads = int(wanted) if wanted.isdecimal() and int(wanted) else most
         if not isinstance(threads, int | np.integer) or threads < 1:
             raise UsageError(f"threads is {threads!r}; it must be a whole number, 1 or more")
         self.threads = int(threads)

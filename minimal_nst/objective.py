@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import regions
+from .architecture import shape_of
 from .backend import Array, array_module
 from .checks import as_picture
 from .errors import UsageError
@@ -145,6 +146,10 @@ class Objective:
             for tap, target in found.items():
                 before = mean.get(tap, [0] * len(target))
                 mean[tap] = [b + part * a for b, a in zip(before, target, strict=True)]
+        if self.settings.style_statistic == "gram":
+            for tap, (A,) in mean.items():
+                height, width, _ = shape_of(tap, *self.shape[:2])
+                mean[tap] = [A * (height * width)]
         yield _Region(mean, 1.0, EVERYWHERE)
 
     def _guides(self, mask: np.ndarray | None) -> Mapping[str, _Guide]:
@@ -236,13 +241,12 @@ class Objective:
         for region in self._regions:
             for tap, target in region.targets.items():
                 F = as_matrix(features[tap])
-                M, N = F.shape
+                _, N = F.shape
                 scale = region.weight * self._style_weights[tap]
                 scale *= 1 if self.settings.style_form == "paper" else 4 / N**2
                 guide = region.guides.get(tap)
                 if guide is None and self.settings.style_statistic == "gram":
-                    A = target[0] * M
-                    found = style_loss(F, A, scale, engine.contract, engine.transform)
+                    found = style_loss(F, target[0], scale, engine.contract, engine.transform)
                 else:
                     T, area = guide or (everywhere(F), 1.0)
                     loss = LOSSES[self.settings.style_statistic]

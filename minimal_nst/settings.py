@@ -359,7 +359,9 @@ class Settings:
         most=4,
     )
     device: str = option("auto", "cpu, cuda, or auto: a GPU if one works", group="machine")
-    threads: int | None = option(None, "threads of the fast convolution [all processors]", least=1)
+    threads: int | None = option(
+        None, "threads of the fast convolution [processors, up to 8]", least=1
+    )
     conv: str = option(
         "winograd",
         "convolutions: fast, or as the textbook has them",

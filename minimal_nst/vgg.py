@@ -63,7 +63,8 @@ class VGG19:
         In which everything is computed; complex128 is for the complex-step check.
     device : {'cpu', 'cuda', 'auto'} or Backend
     threads : int, optional
-        For 'winograd' on a CPU; by default $OMP_NUM_THREADS, or else as many as there are processors.
+        For 'winograd' on a CPU; by default $OMP_NUM_THREADS, or else as many as there are
+        processors, up to 8.
 
     Raises
     ------

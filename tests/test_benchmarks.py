@@ -15,7 +15,7 @@ RUNS = {  # benchmark -> arguments, what it needs, what it prints
     "convergence": (["--size", "48", "--evaluations", "2,3", "--pairs", "1"], "", "48 px"),
     "evaluation": (["--sizes", "32", "--rounds", "1", "--layers"], "torch", "ours, winograd"),
     "gpu": (
-        ["--device", "cpu", "--sizes", "32", "--rounds", "1", "--iterations", "2"],
+        ["--device", "cpu", "--sizes", "32", "--rounds", "1", "--run", "32", "--iterations", "4"],
         "torch",
         "same input, same bits: yes",
     ),

@@ -19,6 +19,7 @@ from minimal_nst import (
     VGG19,
     Objective,
     Settings,
+    backend,
     convolution,
     gradcheck,
     layers,
@@ -317,7 +318,10 @@ def test_threads(monkeypatch):
     assert Workers().threads == 3
     for unusable in ("", "0", "many"):
         monkeypatch.setenv("OMP_NUM_THREADS", unusable)
-        assert Workers().threads == available_processors()
+        assert Workers().threads == min(available_processors(), 8)
+    monkeypatch.setattr(backend, "available_processors", lambda: 64)
+    assert Workers().threads == 8
+    assert Workers(64).threads == 64
 
 
 def test_threads_of_another_thread_than_the_first():

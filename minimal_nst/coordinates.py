@@ -222,14 +222,14 @@ class Bands:
         self._shape = (height, width, 1)
         self._band = backend.upload(bands, "int64")
         self._places = backend.upload(places, "int64")
-        self._inside = backend.upload(inside, "float64")
+        self._inside = backend.upload(inside[..., None], "float32")
         self._of_band = backend.upload(of_band.T, "float64")
         self._energies: deque[np.ndarray] = deque(maxlen=self.STEPS)
         self._metric: Array = None
 
     def learn(self, s: Array, y: Array) -> None:
         """Take note of a step and the change of the gradient along it."""
-        energies = self._backend.download(self._sums([s * s, y * y, s * y]))
+        energies = self._backend.download(self._sums([(s, s), (y, y), (s, y)]))
         self._energies.append(energies)
         of_s, of_y, _ = np.sum(self._energies, axis=0)
         least = 1e-12  # where a band has next to nothing, it says nothing
@@ -252,12 +252,13 @@ class Bands:
             filled[: len(part)] = part
             yield filled, np.arange(self.ROW) < len(part)
 
-    def _sums(self, products: Sequence[Array]) -> Array:
-        """What each of some pictures of waves is in each band, summed in float64.
+    def _sums(self, pairs: Sequence[tuple[Array, Array]]) -> Array:
+        """Inner products of pictures of waves in each band; of rows in float32, of those in float64.
 
         In rows, as each sum then has an order; a histogram's has none on a GPU.
         """
-        all_of_them = self._backend.xp.stack(products)
-        blue, green, red = (all_of_them[..., c] for c in range(3))
-        rows = (blue + green + red).reshape(len(products), -1)[:, self._places]
-        return (self._inside * rows).sum(axis=2) @ self._of_band
+        xp = self._backend.xp
+        colors = xp.ones(3, pairs[0][0].dtype)
+        products = xp.stack([(a * b) @ colors for a, b in pairs])
+        rows = products.reshape(len(pairs), -1).take(self._places, axis=1)
+        return xp.matmul(rows[..., None, :], self._inside)[..., 0, 0] @ self._of_band

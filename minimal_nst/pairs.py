@@ -35,7 +35,7 @@ TOP = 2**15 - 1
 LEAST = 1e-30
 """A row whose largest number is smaller is kept as zeros, or nearly."""
 
-BLOCK = 2**21
+BLOCK = 2**23
 """Bytes that are made floating-point again at a time: what a CPU's cache has room for."""
 
 LANES = 32

@@ -213,7 +213,7 @@ def _in_place(name: str) -> Any:
 def _method(name: str) -> Any:
     def method(self: StrictArray, *args: Any, **options: Any) -> StrictArray:
         LAUNCHES[name] += name not in VIEWS
-        return StrictArray(getattr(self._host, name)(*args, **options))
+        return StrictArray(getattr(self._host, name)(*map(_fenced, args), **options))
 
     return method
 
@@ -225,7 +225,19 @@ for _name in ("add", "sub", "mul", "truediv", "pow"):
     setattr(StrictArray, f"__r{_name}__", _reflected(_name))
 for _name in ("iadd", "isub", "imul", "itruediv", "ior"):
     setattr(StrictArray, f"__{_name}__", _in_place(_name))
-for _name in ("reshape", "ravel", "sum", "max", "min", "all", "any", "astype", "copy", "transpose"):
+for _name in (
+    "reshape",
+    "ravel",
+    "sum",
+    "max",
+    "min",
+    "all",
+    "any",
+    "astype",
+    "copy",
+    "transpose",
+    "take",
+):
     setattr(StrictArray, _name, _method(_name))
 
 

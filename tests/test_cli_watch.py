@@ -5,16 +5,33 @@ from __future__ import annotations
 import csv
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from minimal_nst import Settings, cli, images, record, saving, stylize
-from minimal_nst.cli import watch
+from minimal_nst.cli import progress, watch
 from minimal_nst.objective import by_kind
 
 from test_cli import CONTENT, QUICK, STYLE, check_refusal, run
 
 LONGER = ["--size", "64", "--iterations", "6", "--margin", "0"]
+
+
+def test_time_left_is_told_from_the_second_iteration_on(monkeypatch, capsys):
+    """What comes before the first, as a GPU's compiler does, happens once, and says nothing of the next."""
+    clock = iter([0, 100, 115, 130])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    bar = progress.Bar(5, quiet=False)
+    for iteration in (1, 2, 3):
+        bar.update(
+            SimpleNamespace(iteration=iteration, iterations=5, loss=1.5, terms=[{"tv": 1.5}])
+        )
+    assert capsys.readouterr().err.splitlines() == [
+        "iteration 1/5, loss 1.5 (tv 1.5e0)",
+        "iteration 2/5, loss 1.5 (tv 1.5e0), 45 s left",
+        "iteration 3/5, loss 1.5 (tv 1.5e0), 30 s left",
+    ]
 
 
 def test_what_a_callback_is_told(content, style):

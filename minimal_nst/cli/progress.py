@@ -30,7 +30,8 @@ class Bar:
 
     def __init__(self, iterations: int, quiet: bool) -> None:
         self.quiet = quiet
-        self.start = self.last = time.monotonic()
+        self.last = time.monotonic()
+        self.first: tuple[float, int] | None = None
         shown = not quiet and sys.stderr is not None and sys.stderr.isatty()
         columns, rows = shutil.get_terminal_size()  # 80 and 24 where the terminal says 0
         self.bar = tqdm(total=iterations, disable=not shown, unit="it", ncols=columns, nrows=rows)
@@ -43,6 +44,8 @@ class Bar:
         self.bar.set_postfix_str(apart, refresh=False)
         self.bar.update()
         now = time.monotonic()
+        if self.first is None:  # what was before it, a GPU's compiler for one, happens once
+            self.first = now, progress.iteration
         last = progress.iteration == progress.iterations
         if (
             self.bar.disable
@@ -50,12 +53,12 @@ class Bar:
             and (now - self.last > SECONDS_BETWEEN_LINES or last)
         ):
             self.last = now
-            left = (
-                (now - self.start) / progress.iteration * (progress.iterations - progress.iteration)
-            )
+            since, done = now - self.first[0], progress.iteration - self.first[1]
+            to_come = progress.iterations - progress.iteration
+            left = f", {since / done * to_come:.0f} s left" if done else ""
             say(
                 f"iteration {progress.iteration}/{progress.iterations}, "
-                f"loss {progress.loss:.4g} ({apart}), {left:.0f} s left",
+                f"loss {progress.loss:.4g} ({apart}){left}",
                 sys.stderr,
             )
 

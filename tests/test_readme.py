@@ -97,6 +97,24 @@ def test_the_figures_are_those_of_the_benchmarks():
     assert "in {} and {} of the seconds".format(*seconds) in README
 
 
+def test_the_figures_of_a_gpu_are_those_of_the_benchmarks():
+    section = BENCHMARKS.partition("## On a GPU")[2].partition("\n## ")[0]
+    table = section.partition("512 x 512\n")[2]
+    ours, best, default, with_tf32 = (
+        float(column(way, 0, table)[0])
+        for way in ("ours, fp32", "PyTorch, fp32", "PyTorch, default (TF32)", "ours, tf32")
+    )
+    assert (
+        f"at 512 px takes {ours:.1f} ms, PyTorch's {best:.1f} in the same precision and "
+        f"{default:.1f} in its default, TF32; with `--precision tf32` ours takes {with_tf32:.1f}"
+    ) in README.replace("\n", " ")
+    whole = float(re.search(r"^  ours ([\d.]+) s, PyTorch's", section, re.MULTILINE).group(1))
+    each = float(re.search(r"^  ours: ([\d.]+) ms an iteration", section, re.MULTILINE).group(1))
+    took, compiled = 500 * each / 1000, whole - 500 * each / 1000
+    assert f"500 iterations take {took:.1f} s" in README
+    assert abs(float(re.search(r"some (\d+) s more", README).group(1)) - compiled) < 1
+
+
 def test_the_python_runs(tmp_path):
     (code,) = [block for language, block in BLOCKS if language == "python"]
     code = code.replace("size=256, iterations=100", "size=40, iterations=1")

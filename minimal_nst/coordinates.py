@@ -259,6 +259,7 @@ class Bands:
         """
         xp = self._backend.xp
         colors = xp.ones(3, pairs[0][0].dtype)
-        products = xp.stack([(a * b) @ colors for a, b in pairs])
-        rows = products.reshape(len(pairs), -1).take(self._places, axis=1)
-        return xp.matmul(rows[..., None, :], self._inside)[..., 0, 0] @ self._of_band
+        products = xp.stack([(a * b).reshape(-1, 3) @ colors for a, b in pairs])
+        rows = products.take(self._places, axis=1).transpose(1, 0, 2)
+        sums = xp.matmul(rows, self._inside)[..., 0].astype("float64")
+        return sums.T @ self._of_band

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -322,10 +323,10 @@ def _paint(
     optimizer = settings.optimizer or default_optimizer(vgg.backend)
     home = CPU if optimizer == "lbfgs" else vgg.backend
     height, width, _ = start.shape
-    space, here = (
-        Spectrum(height, width, settings.spectrum, settings.dtype, place, optimizer != "adam")
-        for place in (home, CPU)
-    )
+    of_picture = height, width, settings.spectrum, settings.dtype
+    coordinates = partial(Spectrum, *of_picture, waves=optimizer != "adam")
+    space = coordinates(backend=home)
+    here = space if home is CPU else coordinates(backend=CPU)
     origin = home.upload(start, "float64")
     region = None if where is None else home.upload(where, "float64")
     terms: list[dict[str, float]] = []

@@ -30,7 +30,7 @@ def run(size, options):
     settings = nst.Settings(size=size, margin=0, **options)
     shapes = images.measure(content, size), [images.measure(style, settings.style_size or size)]
     before = peak()
-    threads = settings.threads or pipeline.VGG19(nst.load_weights()).threads
+    threads = settings.threads or pipeline.VGG19(nst.load_weights()).workers.threads
     nst.stylize(content, style, settings)
     print(memory.needed(settings, *shapes, threads), peak() - before)
 

@@ -38,7 +38,7 @@ from operator import mul
 from typing import Any, Protocol
 
 import numpy as np
-from minimal_nst.backend import Array
+from minimal_nst.backend import Array, Workers
 from minimal_nst.pairs import Pairs, dot
 
 Function = Callable[[Array], tuple[float, Array]]
@@ -189,6 +189,7 @@ def lbfgs(
     history: int,
     first_step: float = 1.0,
     metric: Metric | None = None,
+    workers: Workers | None = None,
 ) -> str:
     """Minimise by L-BFGS.
 
@@ -208,6 +209,8 @@ def lbfgs(
         (root mean square).
     metric : Metric, optional
         What the inverse Hessian begins as; by default a multiple of the identity.
+    workers : Workers, optional
+        Who share out what is asked of the pairs; by default one thread.
 
     Returns
     -------
@@ -216,7 +219,7 @@ def lbfgs(
     """
     metric = metric or Scaled()
     loss, g = evaluate(x)
-    pairs = Pairs(history, g)
+    pairs = Pairs(history, g, workers)
     for _ in range(iterations):
         if dot(g, g) == 0:
             return MINIMUM
@@ -238,7 +241,7 @@ def lbfgs(
             continue
         s, y = (found.t * d).astype(g.dtype), found.g - g
         if dot(s, y) > 0:
-            pairs.add(s, y)
+            pairs.add(s, y, found.g)
             metric.learn(s, y)
         x, loss, g = found.x, found.loss, found.g
         report(loss)

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from operator import mul
 from typing import Any, Protocol
 
-from .backend import Array
+from .backend import Array, Workers
 from .pairs import Pairs, dot
 
 Function = Callable[[Array], tuple[float, Array]]
@@ -199,6 +199,7 @@ def lbfgs(
     history: int,
     first_step: float = 1.0,
     metric: Metric | None = None,
+    workers: Workers | None = None,
 ) -> str:
     """Minimise by L-BFGS.
 
@@ -218,6 +219,8 @@ def lbfgs(
         (root mean square).
     metric : Metric, optional
         What the inverse Hessian begins as; by default a multiple of the identity.
+    workers : Workers, optional
+        Who share out what is asked of the pairs; by default one thread.
 
     Returns
     -------
@@ -226,7 +229,7 @@ def lbfgs(
     """
     metric = metric or Scaled()
     loss, g = evaluate(x)
-    pairs = Pairs(history, g)
+    pairs = Pairs(history, g, workers)
     for _ in range(iterations):
         if dot(g, g) == 0:
             return MINIMUM
@@ -248,7 +251,7 @@ def lbfgs(
             continue
         s, y = (found.t * d).astype(g.dtype), found.g - g
         if dot(s, y) > 0:
-            pairs.add(s, y)
+            pairs.add(s, y, found.g)
             metric.learn(s, y)
         x, loss, g = found.x, found.loss, found.g
         report(loss)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize as scipy_minimize
 
-from .backend import Array, array_module
+from .backend import Array, Workers, array_module
 from .errors import NotFinite, UsageError
 from .lbfgs import MINIMUM, NO_LOWER, Metric, lbfgs
 
@@ -130,6 +130,7 @@ def minimize(
     history: int = 20,
     metric: Metric | None = None,
     adam: Mapping[str, float] | None = None,
+    workers: Workers | None = None,
 ) -> Minimum:
     """Minimise a function of an array.
 
@@ -162,6 +163,8 @@ def minimize(
         Adam's beta1, beta2, epsilon (in the units of the gradient), decay and decay_every, where
         they are other ones than its authors': every so many steps, its step is multiplied by
         the decay.
+    workers : Workers, optional
+        Threads that share out what our L-BFGS asks of its pairs.
 
     Returns
     -------
@@ -221,6 +224,7 @@ def minimize(
         "history": min(history, iterations),  # SciPy makes room for all of them beforehand
         "metric": metric,
         "adam": adam or {},
+        "workers": workers,
     }
     try:
         best.stopped_because = methods[method](evaluate, best.x, iterations, report, options)
@@ -289,8 +293,8 @@ def _own_lbfgs(
     options: dict[str, Any],
 ) -> str:
     """L-BFGS by hand, which needs no copies in float64."""
-    history, metric = options["history"], options["metric"]
-    end = lbfgs(evaluate, x0, iterations, report, history, metric=metric)
+    history, metric, workers = (options[name] for name in ("history", "metric", "workers"))
+    end = lbfgs(evaluate, x0, iterations, report, history, metric=metric, workers=workers)
     return end or _done(iterations)
 
 

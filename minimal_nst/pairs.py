@@ -3,7 +3,7 @@ r"""What L-BFGS remembers: many pairs in little memory, and their inner products
 The two loops of `lbfgs.direction` ask of the pictures nothing but inner products with all steps or
 all changes, and weighted sums of them. So these are kept as one array each, which is read from end
 to end for either: two passes over the steps and two over the changes, however many pairs there are.
-On a GPU a pass is one launch.
+On a CPU threads share out the rows of a pass; on a GPU it is one launch.
 
 Of float32 numbers 16 bits each are kept, and of each row v of a picture how large they are,
 
@@ -24,10 +24,10 @@ Glossary::
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .backend import Array, array_module, kernel
+from .backend import Array, Workers, array_module, kernel
 
 TOP = 2**15 - 1
 """The largest number that is kept of a row of float32 numbers."""
@@ -35,8 +35,8 @@ TOP = 2**15 - 1
 LEAST = 1e-30
 """A row whose largest number is smaller is kept as zeros, or nearly."""
 
-BLOCK = 2**23
-"""Bytes that are made floating-point again at a time: what a CPU's cache has room for."""
+BLOCK = 2**22
+"""Bytes that a thread makes floating-point again at a time: what a CPU's cache has room for."""
 
 LANES = 32
 
@@ -57,6 +57,9 @@ for (int place = 0; place < count; ++place)
 total[i] = sum;
 """
 """One number of the weighted sum of all pictures."""
+
+NOTHING: tuple[Array, list[float]] = None, []
+"""No array whose inner products are known, and none of these."""
 
 BODIES = {"dot": DOT, "sum": SUM}
 
@@ -97,12 +100,14 @@ class Stack:
         For so many.
     like : array
         Of their shape and dtype.
+    workers : Workers
+        Of a CPU.
     """
 
-    def __init__(self, places: int, like: Array) -> None:
+    def __init__(self, places: int, like: Array, workers: Workers) -> None:
         xp = array_module(like)
         height, width = _rows(like).shape
-        self._xp, self._shape = xp, like.shape
+        self._xp, self._shape, self._workers = xp, like.shape, workers
         self._rounded = like.dtype == "float32"
         kept = "int16" if self._rounded else like.dtype
         self._numbers = xp.empty((height, places, width), kept)
@@ -122,54 +127,66 @@ class Stack:
         """Return the array that is kept there."""
         return (self._scales[:, place] * self._numbers[:, place]).reshape(self._shape)
 
-    def dot(self, a: Array, count: int) -> list[float]:
-        """Inner products of the first so many with another; rows are summed up in float64."""
-        a = _rows(a)[..., None]
-        total = sum(
-            (self._scales[rows, :count] * self._xp.matmul(block, a[rows])).sum(0, dtype="float64")
-            for rows, block in self._blocks(count)
-        )
-        products: list[float] = total[:, 0].tolist()
+    def dot(self, others: Sequence[Array], count: int) -> list[list[float]]:
+        """Inner products of the first so many, for each of others; rows are summed up in float64."""
+        a = self._xp.stack([_rows(other) for other in others], axis=2)
+        of_rows = self._xp.empty((len(a), count, len(others)), a.dtype)
+
+        def multiply(rows: slice, block: Array) -> None:
+            self._xp.matmul(block, a[rows], out=of_rows[rows])
+
+        self._for_blocks(multiply, count)
+        of_rows *= self._scales[:, :count]
+        products: list[list[float]] = of_rows.sum(axis=0, dtype="float64").T.tolist()
         return products
 
     def sum(self, factors: list[float]) -> Array:
         """The first so many, each times a factor, added up."""
         height, _, width = self._numbers.shape
+        weights = self._scales[:, : len(factors), 0] * self._xp.asarray(factors, self._scales.dtype)
         total = self._xp.empty((height, 1, width), self._scales.dtype)
-        weights = self._xp.asarray(factors, self._scales.dtype)
-        for rows, block in self._blocks(len(factors)):
-            scales = self._scales[rows, : len(factors), 0]
-            total[rows] = self._xp.matmul((scales * weights)[:, None], block)
+
+        def add(rows: slice, block: Array) -> None:
+            self._xp.matmul(weights[rows, None], block, out=total[rows])
+
+        self._for_blocks(add, len(factors))
         return total.reshape(self._shape)
 
-    def _blocks(self, count: int) -> Iterator[tuple[slice, Array]]:
-        """Some rows of the first so many at a time, as floating-point numbers."""
+    def _for_blocks(self, function: Callable[[slice, Array], None], count: int) -> None:
+        """Call it with some rows at a time, and the first so many there as floating-point numbers."""
         height, _, width = self._numbers.shape
         dtype = self._scales.dtype
-        most = BLOCK // (count * width * dtype.itemsize)
-        block = self._xp.empty((min(max(1, most), height), count, width), dtype)
-        for first in range(0, height, len(block)):
-            rows = slice(first, min(first + len(block), height))
-            part = block[: rows.stop - first]
-            part[...] = self._numbers[rows, :count]
-            yield rows, part
+        share = -(-height // self._workers.threads)
+        most = min(max(1, BLOCK // (count * width * dtype.itemsize)), share)
+
+        def work(first: int) -> None:
+            block = self._xp.empty((most, count, width), dtype)
+            last = min(first + share, height)
+            for start in range(first, last, most):
+                rows = slice(start, min(start + most, last))
+                part = block[: rows.stop - start]
+                part[...] = self._numbers[rows, :count]
+                function(rows, part)
+
+        self._workers.run(work, range(0, height, share))
 
 
 class GpuStack(Stack):
     """The same on a GPU: no thread waits for another, and every sum has its order."""
 
-    def __init__(self, places: int, like: Array) -> None:
-        super().__init__(places, like)
+    def __init__(self, places: int, like: Array, workers: Workers) -> None:
+        super().__init__(places, like, workers)
         self._dot, self._sum = (
             kernel(self._xp, name, *PARAMETERS[name], BODIES[name]) for name in ("dot", "sum")
         )
 
-    def dot(self, a: Array, count: int) -> list[float]:
+    def dot(self, others: Sequence[Array], count: int) -> list[list[float]]:
         """See `Stack`."""
         height, places, width = self._numbers.shape
-        parts = self._xp.empty((count, height * LANES), self._scales.dtype)
-        self._dot(self._numbers, self._scales, a, height, places, width, parts, size=parts.size)
-        products: list[float] = parts.sum(axis=1, dtype="float64").tolist()
+        parts = self._xp.empty((len(others), count, height * LANES), self._scales.dtype)
+        for a, of_a in zip(others, parts, strict=True):
+            self._dot(self._numbers, self._scales, a, height, places, width, of_a, size=of_a.size)
+        products: list[list[float]] = parts.sum(axis=2, dtype="float64").tolist()
         return products
 
     def sum(self, factors: list[float]) -> Array:
@@ -201,6 +218,8 @@ class Pairs:
         How many are remembered.
     like : array
         Of the shape and dtype of each.
+    workers : Workers, optional
+        Who share out what is asked; by default one thread.
 
     Attributes
     ----------
@@ -208,12 +227,14 @@ class Pairs:
         sy[i][j - i] is the inner product of the i-th step and the j-th change, for j >= i.
     """
 
-    def __init__(self, history: int, like: Array) -> None:
+    def __init__(self, history: int, like: Array, workers: Workers | None = None) -> None:
         self._history = history
         self._places: deque[int] = deque()
         kind = GpuStack if hasattr(array_module(like), "ElementwiseKernel") else Stack
-        self._s, self._y = kind(history, like), kind(history, like)
+        workers = workers or Workers(1)
+        self._s, self._y = kind(history, like, workers), kind(history, like, workers)
         self.sy: list[list[float]] = []
+        self._known = NOTHING
 
     def __len__(self) -> int:
         return len(self._places)
@@ -227,11 +248,18 @@ class Pairs:
         self._places.clear()
         self.sy.clear()
 
-    def add(self, s: Array, y: Array) -> None:
+    def add(self, s: Array, y: Array, g: Array = None) -> None:
         """Remember a pair, in the place of the oldest if there are too many.
 
         But not one whose curvature, <s, y>, is not positive as it is kept: B would not be.
+
+        Parameters
+        ----------
+        s, y : array
+        g : array, optional
+            Of which `dot_s` will be asked next: both need a pass over the steps, and share it.
         """
+        self._known = NOTHING
         if len(self) == self._history:
             self._places.popleft()
             del self.sy[0]
@@ -239,21 +267,25 @@ class Pairs:
         self._s.put(place, s)
         self._y.put(place, y)
         self._places.append(place)
-        products = self.dot_s(self._y.get(place))
+        others = [self._y.get(place)] + ([] if g is None else [g])
+        products, *of_g = self._dot(self._s, others)
         if products[-1] <= 0:
             self._places.pop()
             return
+        if of_g:
+            self._known = g, of_g[0]
         self.sy.append([])
         for row, product in zip(self.sy, products, strict=True):
             row.append(product)
 
     def dot_s(self, a: Array) -> list[float]:
         """Inner products of all steps with an array."""
-        return self._dot(self._s, a)
+        known, products = self._known
+        return products.copy() if a is known else self._dot(self._s, [a])[0]
 
     def dot_y(self, a: Array) -> list[float]:
         """Inner products of all changes with an array."""
-        return self._dot(self._y, a)
+        return self._dot(self._y, [a])[0]
 
     def sum_s(self, factors: list[float]) -> Array:
         """All steps, each times a factor, added up."""
@@ -263,9 +295,9 @@ class Pairs:
         """All changes, each times a factor, added up."""
         return self._sum(self._y, factors)
 
-    def _dot(self, stack: Stack, a: Array) -> list[float]:
-        products = stack.dot(a, max(self._places) + 1)
-        return [products[place] for place in self._places]
+    def _dot(self, stack: Stack, others: Sequence[Array]) -> list[list[float]]:
+        found = stack.dot(others, max(self._places) + 1)
+        return [[products[place] for place in self._places] for products in found]
 
     def _sum(self, stack: Stack, factors: list[float]) -> Array:
         placed = [0.0] * (max(self._places) + 1)

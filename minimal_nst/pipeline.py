@@ -177,7 +177,7 @@ def _stylize(
         settings.threads,
     )
     if pictures:
-        memory.check(settings, *shapes[-1], vgg.threads, masks.given, backend.free())
+        memory.check(settings, *shapes[-1], vgg.workers.threads, masks.given, backend.free())
     full = _load(content, settings)
     done: list[Painting] = []
     try:
@@ -347,7 +347,7 @@ def _paint(
         return None if tell is None else tell(progress, terms, painted)
 
     try:
-        with scipy.fft.set_workers(vgg.threads), vgg.engine.alone():
+        with scipy.fft.set_workers(vgg.workers.threads), vgg.engine.alone():
             end = minimize(
                 function,
                 home.xp.zeros_like(origin),
@@ -361,6 +361,7 @@ def _paint(
                 settings.history or HISTORY[optimizer],
                 metric=Bands(height, width, home) if settings.spectrum else None,
                 adam={name: getattr(settings, name) for name in ADAM},
+                workers=vgg.workers,
             )
     except BaseException as error:
         best: Minimum = vars(error).get("minimum", Minimum(start))

@@ -99,14 +99,13 @@ class VGG19:
             raise UsageError(f"the weights hold no {missing[0]}; pass what load_weights() returns")
         self.backend = select(device)
         self.dtype = dtype
-        workers = Workers(threads)
-        self.threads = workers.threads
+        self.workers = Workers(threads)
         self._arguments = weights, pooling, conv, dtype, self.backend, threads
         parameters = partial(_parameters, weights, self.backend, dtype)
         self.engine: Engine = Textbook(parameters, pooling)
         if conv == "winograd" and dtype != "complex128":
             if self.backend is CPU:
-                self.engine = Fast(parameters, pooling, workers)
+                self.engine = Fast(parameters, pooling, self.workers)
             else:
                 self.engine = Gpu(parameters, pooling, self.backend)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from minimal_nst import lbfgs, pairs as pairs_module
-from minimal_nst.backend import CPU
+from minimal_nst.backend import CPU, Workers
 from minimal_nst.errors import RunError
 from minimal_nst.lbfgs import CURVATURE, DECREASE, Scaled, Trial, direction, line_search
 from minimal_nst.optimize import minimize
@@ -15,9 +15,9 @@ import strict
 from test_optimize import quadratic, rosenbrock
 
 
-def remembered(pairs, history=None):
+def remembered(pairs, history=None, threads=1):
     """What L-BFGS remembers, of a list."""
-    memory = Pairs(history or len(pairs), pairs[0].s)
+    memory = Pairs(history or len(pairs), pairs[0].s, Workers(threads))
     for pair in pairs:
         memory.add(pair.s, pair.y)
     return memory
@@ -133,13 +133,31 @@ def test_a_pair_without_curvature_is_not_kept(rng):
     assert np.isfinite(direction(pairs[0].s, memory, scaled(kept))).all()
 
 
-def check_products_and_sums(rng, backend):
+@pytest.mark.parametrize("history", [1, 2, 4])
+def test_products_that_are_known_are_forgotten_in_time(rng, history):
+    """Whatever has happened meanwhile, dot_s is that of the steps that are there."""
+    memory, (g, other) = Pairs(history, np.ones(7)), rng.standard_normal((2, 7))
+    for pair in pairs_of(rng):
+        memory.add(pair.s, pair.y, g)
+        for a in (g, other, g):
+            found = memory.dot_s(a)
+            np.testing.assert_allclose(found, [kept.s @ a for kept in memory])
+            found[0] += 1  # as a list of one's own
+        memory.add(pair.s, -pair.y, g)  # is not kept, but may have cost the oldest its place
+        if memory:
+            np.testing.assert_allclose(memory.dot_s(g), [kept.s @ g for kept in memory])
+    memory.clear()
+    memory.add(pair.s, pair.y)
+    np.testing.assert_allclose(memory.dot_s(g), [pair.s @ g])
+
+
+def check_products_and_sums(rng, backend, threads=None):
     """Of pictures."""
     for dtype in ("float32", "float64"):
         s, y = rng.standard_normal((2, 5, 9, 11, 3)).astype(dtype)
         y += s  # so that each has its curvature
         up = lambda x, dtype=dtype: backend.upload(x, dtype)
-        memory = remembered([Pair(up(s), up(y)) for s, y in zip(s, y, strict=True)])
+        memory = remembered([Pair(up(s), up(y)) for s, y in zip(s, y, strict=True)], 5, threads)
         kept = [Pair(*map(backend.download, vars(pair).values())) for pair in memory]
         a, factors = s[0] + y[1], list(rng.standard_normal(5))
         tolerance = {"rtol": 0, "atol": 1e-4 if dtype == "float32" else 1e-11}
@@ -158,10 +176,22 @@ def check_products_and_sums(rng, backend):
             np.testing.assert_allclose(row, expected, **tolerance)
 
 
-def test_inner_products_and_sums_are_those_of_each(rng, monkeypatch):
-    """In blocks of a few rows."""
+@pytest.mark.parametrize("threads", [1, 2, 4, 16])
+def test_inner_products_and_sums_are_those_of_each(rng, monkeypatch, threads):
+    """In blocks of a few rows, of which no thread, or the last, may have fewer."""
     monkeypatch.setattr(pairs_module, "BLOCK", 2000)
-    check_products_and_sums(rng, CPU)
+    check_products_and_sums(rng, CPU, threads)
+
+
+def test_threads_change_no_bit(rng):
+    """Neither of an inner product nor of a sum."""
+    pictures = rng.standard_normal((6, 9, 11, 3)).astype("f4")
+    pairs = [Pair(s, s + 0.1 * y) for s, y in zip(pictures, pictures[::-1], strict=True)]
+    one, *others = (remembered(pairs, 6, threads) for threads in (1, 2, 5))
+    for other in others:
+        assert other.sy == one.sy
+        assert other.dot_y(pictures[0]) == one.dot_y(pictures[0])
+        assert (other.sum_s([0.3] * 6) == one.sum_s([0.3] * 6)).all()
 
 
 def test_inner_products_and_sums_on_a_device(rng, device):

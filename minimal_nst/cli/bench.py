@@ -77,12 +77,12 @@ def row(settings: Settings, with_head: bool) -> None:
 
     vgg = VGG19(load_weights(settings.weights), device=settings.device, threads=settings.threads)
     if with_head:
-        threads = count(vgg.threads, "thread")
+        threads = count(vgg.workers.threads, "thread")
         say(f"{platform.machine()}, {threads}, {vgg.backend.name}", sys.stdout)
         iterations = count(settings.iterations, "iteration")
         say(f"{'size':>11} {'evaluation':>12} {iterations:>16} {'memory':>11}", sys.stdout)
     shape = images.measure(CASTLE, settings.longer)
-    seen = shape, [images.measure(STARRY_NIGHT, settings.longer)], vgg.threads
+    seen = shape, [images.measure(STARRY_NIGHT, settings.longer)], vgg.workers.threads
     card = vgg.backend.free()
     memory.check(settings, *seen, card=card)
     need = f"{memory.needed(settings, *seen, gpu=card is not None) / 2**20:.0f} MiB"

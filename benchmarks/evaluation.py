@@ -138,7 +138,7 @@ def each_layer(size, threads, rounds):
         rates = []
         for call in (
             lambda name=name, x=x: engine.forward((name,), x, False),
-            lambda name=name, x=x, dy=dy: engine.backward((name,), dy, (None, x.shape)),
+            lambda name=name, x=x, dy=dy: engine.backward((name,), dy, (None, x)),
         ):
             seconds = []
             for _ in range(WARM + rounds):

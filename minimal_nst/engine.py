@@ -70,7 +70,10 @@ class Engine(Protocol):
         """Return a @ b, which is each position on its own: (M, N) @ (N, N)."""
 
     def recycle(self, arrays: Iterable[Array]) -> None:
-        """Be told that nobody will look at these outputs any more."""
+        """Be told that nobody will look at these outputs any more: the way back may be one over them."""
+
+    def release(self) -> None:
+        """Give back what is kept for the next picture, as it may have another size."""
 
     def alone(self) -> AbstractContextManager[None]:
         """While inside, other libraries' threads keep out of the way: for many evaluations."""
@@ -132,6 +135,9 @@ class Textbook:
         return a @ b
 
     def recycle(self, arrays: Iterable[Array]) -> None:
+        """See `Engine`."""
+
+    def release(self) -> None:
         """See `Engine`."""
 
     def alone(self) -> AbstractContextManager[None]:
@@ -227,26 +233,34 @@ class Fast:
                 np.greater(z, 0, out=gates[rows])
 
         convolution.forward(Job((H, W), x.dtype, read, place, finish, self._buffer, self._workers))
-        return y, (gates, x.shape)
+        return y, (gates, x)
 
     def backward(self, step: Step, dy: Array, cache: Any, gradient: Array = None) -> Array:
         """See `Engine`."""
         if not step[0].startswith("conv"):
             return self._alone.backward(step, np.asarray(dy), cache, gradient)
-        gates, shape = cache
-        convolution = self._convolution(step[0], shape[:2])
-        dx = self._output(shape, dy.dtype, kept=step[0] == "conv1_1")
+        gates, x = cache
+        convolution = self._convolution(step[0], x.shape[:2])
+        over = any(x is array for array in self._memory.recycled)  # then dx goes where x was
+        dx = x if over else self._output(x.shape, dy.dtype, kept=step[0] == "conv1_1")
 
         def read(rows: slice) -> tuple[Array, int]:
-            halo, above = _with_halo(rows, shape[0])
-            return self._dz(step, dy, gates, halo, shape[1]), above
+            halo, above = _with_halo(rows, len(x))
+            return self._dz(step, dy, gates, halo, x.shape[1]), above
 
-        def finish(rows: slice, dx: Array) -> None:
+        def place(rows: slice) -> Array:
+            if not over:
+                return dx[rows]
+            return self._buffer("rows", (rows.stop - rows.start, *x.shape[1:]), x.dtype)
+
+        def finish(rows: slice, part: Array) -> None:
             if gradient is not None:
-                dx += gradient[rows]
+                part += gradient[rows]  # which may be made of x
+            if over:  # x was rectified: the mask, which would go with it, is applied now
+                np.multiply(part, x[rows] > 0, out=x[rows])
 
         convolution.backward(
-            Job(shape[:2], dy.dtype, read, dx.__getitem__, finish, self._buffer, self._workers)
+            Job(x.shape[:2], dy.dtype, read, place, finish, self._buffer, self._workers)
         )
         return dx
 
@@ -259,7 +273,7 @@ class Fast:
 
     def _dz(self, step: Step, dy: Array, gates: Array, rows: slice, W: int) -> Array:
         """Some rows of dL/dz: back through the pooling and the ReLU, if the step has them."""
-        if len(step) == 1:
+        if len(step) == 1 or gates is dy:  # in the place of the output is its gradient, masked
             return dy[rows]
         C = dy.shape[2]
         if len(step) == 2:
@@ -288,6 +302,11 @@ class Fast:
     def recycle(self, arrays: Iterable[Array]) -> None:
         """See `Engine`. Memory that the system has to provide anew costs more than to fill it."""
         self._memory.recycled = list(arrays)
+
+    def release(self) -> None:
+        """See `Engine`."""
+        self._memory.scratch = [_Room(), _Room()]
+        self._memory.recycled = []
 
     def alone(self) -> AbstractContextManager[None]:
         """See `Engine`."""
@@ -357,6 +376,9 @@ class Product:
         self.a, self.b = a, b
         self.shape = (*a.shape[:-1], b.shape[1])
         self.dtype = a.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
 
     def __getitem__(self, rows: slice) -> Array:
         a = self.a[rows]

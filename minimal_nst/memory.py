@@ -99,7 +99,7 @@ def needed(
         # a ReLU is in one step with its convolution, and with the pooling after it
         steps = [layer for layer in path if layer.startswith("relu") and layer not in every]
         between = [_pool_after(layer, path) or layer for layer in steps]
-        scratch = 2 * max([*here.values(), *(v[layer] for v in there for layer in between)])
+        scratch = 2 * max((here[layer] for layer in between), default=0)
         gates = sum(here[layer] for layer in between)
         painting = item * (kept + 2 * targets + scratch) + gates
         passing = 2 * max((v[layer] for v in there for layer in between), default=0)

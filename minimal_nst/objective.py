@@ -213,8 +213,8 @@ class Objective:
             terms[term] = terms[term] + loss if term in terms else loss
             gradient = dF.reshape(features[tap].shape)
             gradients[tap] = gradients[tap] + gradient if tap in gradients else gradient
-        dx = self.vgg.backward(tape, gradients)
         self.vgg.engine.recycle(features.values())
+        dx = self.vgg.backward(tape, gradients)
         if self.settings.tv_weight:
             terms["tv"], dTV = self._variation(image)
             dx = dx + dTV

@@ -186,6 +186,52 @@ def test_what_leaves_the_network_is_the_callers_own(weights, content, rng):
     assert (other["relu1_2"] != features["relu1_2"]).any()
 
 
+@pytest.mark.parametrize("deepest", ["conv3_1", "relu3_1", "pool3", "pool4"])
+def test_style_may_be_the_deepest_layer_of_any_kind(weights, content, style, deepest):
+    settings = Settings(style_layers=deepest, content_layers="relu1_2")
+    (loss, dx), (expected, their_dx) = (
+        Objective(VGG19(weights, conv=conv, dtype="float64"), content, [style], settings)(
+            255 - content
+        )
+        for conv in ("winograd", "im2col")
+    )
+    assert loss == pytest.approx(expected)
+    np.testing.assert_allclose(dx, their_dx, rtol=0, atol=1e-10 * np.abs(their_dx).max())
+
+
+@pytest.mark.parametrize("taps", TAPS)
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+def test_the_way_back_may_be_over_what_nobody_looks_at_any_more(weights, rng, taps, pooling):
+    """Not a bit is another, though the gradients are made of the outputs, row by row."""
+    vgg = VGG19(weights, pooling, dtype="float64", threads=3)
+    x = preprocess(rng.uniform(0, 255, (39, 51, 3)))
+    mixed = {C: rng.standard_normal((C, C)) for C in (64, 128, 256, 512)}
+    found = []
+    for recycled in (False, True):
+        features, tape = vgg.forward(x, taps)
+        before = {tap: F.copy() for tap, F in features.items()}
+        gradients = {tap: vgg.engine.transform(F, mixed[F.shape[2]]) for tap, F in features.items()}
+        if recycled:
+            vgg.engine.recycle(features.values())
+        found.append(vgg.backward(tape, gradients))
+        overwritten = {tap for tap, F in features.items() if (before[tap] != F).any()}
+        inputs = {LAYERS[LAYERS.index(step[0]) - 1] for step, _ in tape[1:] if "conv" in step[0]}
+        assert overwritten == (inputs & set(taps) if recycled else set())
+    assert (found[0] == found[1]).all()
+
+
+def test_scratch_is_as_large_as_the_largest_map_between_taps(weights, content, style):
+    """What the pictures took that were described before, the content and a larger style, is back."""
+    vgg = VGG19(weights)
+    objective = Objective(vgg, content, [np.tile(style, (3, 3, 1))], Settings())
+    objective(content)
+    H, W, _ = content.shape
+    largest = 4 * (H // 4) * (W // 4) * 256  # after pool1, and between relu3_1 and relu4_1
+    assert [room.take((0,), "uint8").base.nbytes for room in vgg.engine._memory.scratch] == [
+        largest
+    ] * 2
+
+
 @pytest.mark.parametrize("conv", ["im2col", "winograd"])
 def test_a_network_that_is_dropped_gives_its_memory_back_at_once(weights, content, conv):
     """Hundreds of megabytes must not wait for the garbage collector."""

@@ -378,7 +378,7 @@ class Product:
         self.dtype = a.dtype
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return len(self.a)
 
     def __getitem__(self, rows: slice) -> Array:
         a = self.a[rows]

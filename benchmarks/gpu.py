@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from machine import describe
+from machine import besides, describe, watch_evaluations
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -78,7 +78,7 @@ def turn(name, size, device):
 
 
 def run(size, iterations, device):
-    """Seconds of a run, of each iteration but the first, share of the evaluations, same bits?, PSNR to CPU's.
+    """Seconds of a run, of each iteration but the first, share of all else, same bits?, PSNR to CPU's.
 
     The run's are a whole first painting's: weights, pictures, targets, and the start of the card. The
     painting that is compared with the CPU's has 20 iterations at 128 pixels, or as few as the run.
@@ -96,21 +96,11 @@ def run(size, iterations, device):
         )
         return moments, painting
 
-    evaluate, evaluations = nst.Objective.evaluate, []
-
-    def timed(objective, x):
-        start = time.perf_counter()
-        found = evaluate(objective, x)  # it waits for the loss, and so for all that is before it
-        evaluations.append((start, time.perf_counter() - start))
-        return found
-
-    nst.Objective.evaluate = timed
+    evaluations = watch_evaluations()
     start = time.perf_counter()
     moments, first = paint(size, iterations, device)
     whole = time.perf_counter() - start
-    since = moments[len(moments) // 2]  # when all pairs are there
-    evaluated = sum(seconds for begun, seconds in evaluations if begun > since)
-    share = evaluated / (moments[-1] - since)
+    share = besides(evaluations, moments)
     _, again = paint(size, iterations, device)
     here, there = (
         paint(min(size, 128), min(iterations, 20), where)[1].x for where in ("cpu", device)
@@ -182,7 +172,7 @@ def runs(options):
     print(f"  ours {whole:.1f} s, PyTorch's LBFGS {theirs:.1f} s, both from the weights on,")
     print("    ours with the import of CuPy, PyTorch's without its own")
     print(f"  ours: {1000 * statistics.median(seconds):.2f} ms an iteration")
-    print(f"  all but the evaluations: {100 * (1 - share):.0f} % (second half of the run)")
+    print(f"  all but the evaluations: {100 * share:.0f} % (second half of the run)")
     print(f"  same input, same bits: {'yes' if same else 'NO'}")
     print(f"  PSNR of the GPU's and the CPU's painting, 20 iterations at 128 px: {psnr:.1f} dB")
     sys.stdout.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -32,6 +33,35 @@ def describe(threads, isa):
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions.append(f"{name} {metadata.version(library)}")
     return f"{platform.machine()}{held}, {threads} threads, {', '.join(versions)}"
+
+
+def watch_evaluations():
+    """From now on, a list of when each evaluation of ours began, and its seconds.
+
+    An evaluation waits for its loss, and so for all that is computed before it, on a GPU too.
+    """
+    import minimal_nst as nst
+
+    evaluate, found = nst.Objective.evaluate, []
+
+    def timed(objective, x):
+        start = time.perf_counter()
+        result = evaluate(objective, x)
+        found.append((start, time.perf_counter() - start))
+        return result
+
+    nst.Objective.evaluate = timed
+    return found
+
+
+def besides(evaluations, moments):
+    """Share of all but the evaluations in the second half of a run, in which L-BFGS' pairs are there.
+
+    The moments are those after each iteration, of two or more.
+    """
+    since = moments[(len(moments) - 1) // 2]
+    evaluated = sum(seconds for begun, seconds in evaluations if since < begun < moments[-1])
+    return 1 - evaluated / (moments[-1] - since)
 
 
 def peak():

@@ -5,7 +5,7 @@
 
 Every way has a process of its own, whose seconds begin before Python does, on the objective of the
 preset gatys. PyTorch's time is that of its lowest evaluation; ours ends with the iteration after
-which it is as low. What was measured is kept in --curves, so that a benchmark goes on where it was
+which it is as low. All else is what of its second half was no evaluation. What was measured is kept in --curves, so that a benchmark goes on where it was
 ended. Nothing else should run meanwhile.
 """
 
@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from convergence import PAIRS, PYTORCH, ROOT, course, in_a_process, pictures, until
-from machine import describe, prepare
+from machine import besides, describe, prepare, watch_evaluations
 
 sys.path.insert(0, str(ROOT))
 
@@ -32,7 +32,7 @@ WAYS = {
 
 
 def reach(content, style, size, goal, threads, **changes):
-    """When a run was as low as the goal, and after how many evaluations."""
+    """When a run was as low as the goal, after how many evaluations, and the share of all else."""
     import minimal_nst as nst
 
     given = {
@@ -43,25 +43,26 @@ def reach(content, style, size, goal, threads, **changes):
         "threads": threads,
         **changes,
     }
-    reached = []
+    reached, moments, evaluations = [], [time.perf_counter()], watch_evaluations()
 
     def done(progress):
+        moments.append(time.perf_counter())
         if progress.loss <= goal:
             reached.append((time.time(), progress.minimum.evaluations))
         return bool(reached)
 
     nst.stylize(content, style, nst.Settings(**given), done)
-    return reached
+    return reached, besides(evaluations, moments)
 
 
 def ours(title, changes, goal, options):
-    """Seconds and evaluations until the goal; infinite if it was not reached."""
+    """Seconds and evaluations until the goal, infinite if it was not reached; the share of all else."""
     arguments = (*pictures(title), options.size, goal, options.threads)
-    started, reached = in_a_process("time_to_loss", f"reach(*{arguments}, **{changes})")
+    started, (reached, share) = in_a_process("time_to_loss", f"reach(*{arguments}, **{changes})")
     if not reached:
-        return math.inf, math.inf
+        return math.inf, math.inf, share
     ((stamp, evaluations),) = reached
-    return stamp - started, evaluations
+    return stamp - started, evaluations, share
 
 
 if __name__ == "__main__":
@@ -97,12 +98,13 @@ if __name__ == "__main__":
         print(f"\n{title}, {options.size} px: loss {goal / 1e6:.3f}")
         print(f"  {RIVAL:22} {seconds:7.1f} s  {evaluations:4.0f} evaluations")
         for way, changes in WAYS.items():
-            mine, count = once(f"{title}: {way}", ours, title, changes, goal, options)
+            mine, count, share = once(f"{title}: {way}", ours, title, changes, goal, options)
             ratios[way].append(seconds / mine)
             figures = f"{mine:7.1f} s  {count:4.0f} evaluations"
             if math.isinf(mine):
                 figures = f"{'not reached':32}"
-            print(f"  {way:22} {figures}   PyTorch / this: {seconds / mine:5.2f}", flush=True)
+            ratio = f"PyTorch / this: {seconds / mine:5.2f}"
+            print(f"  {way:22} {figures}   {ratio}   all else {100 * share:4.1f} %", flush=True)
     print("\nmedian of PyTorch's time over ours")
     for way, values in ratios.items():
         print(f"  {way:22} {statistics.median(values):5.2f}")

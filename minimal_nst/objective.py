@@ -213,7 +213,7 @@ class Objective:
             terms[term] = terms[term] + loss if term in terms else loss
             gradient = dF.reshape(features[tap].shape)
             gradients[tap] = gradients[tap] + gradient if tap in gradients else gradient
-        self.vgg.engine.recycle(features.values())
+        self.vgg.engine.recycle(features.values())  # their place may be taken by what comes back
         dx = self.vgg.backward(tape, gradients)
         if self.settings.tv_weight:
             terms["tv"], dTV = self._variation(image)

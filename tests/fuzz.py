@@ -1,11 +1,12 @@
-"""Damage pictures and weight files at random: what comes out must be an array or one clear line.
+"""Files damaged at random, and settings drawn at random: what comes out is right, or one clear line.
 
-python tests/fuzz.py --pictures 20000 --weights 500
+python tests/fuzz.py --pictures 20000 --weights 500 --settings 500
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
 import random
 import sys
@@ -17,9 +18,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
-from minimal_nst import images
+from minimal_nst import images, stylize
+from minimal_nst.architecture import LAYERS
 from minimal_nst.errors import NSTError
 from minimal_nst.resources import bundled
+from minimal_nst.settings import Settings
 from minimal_nst.weights import load_weights
 from PIL import Image
 
@@ -105,12 +108,68 @@ def weights(count: int, seed: int) -> list[str]:
     return try_all(load, data, count, random.Random(seed))
 
 
+NUMBERS = {
+    "style_size": (32, 45, 60),
+    "scales": (None, "auto", "32"),
+    "resampling": ("bilinear", "lanczos"),  # others make pixels alike, and so ties
+    "margin": (0, 3, 8),
+    "init": ("content", "style", "noise"),  # grey is nothing but ties of poolings
+    "noise_ratio": (0.0, 0.3),
+    "style_blend_weights": (None, "2,1"),
+    "tv_weight": (0.0, 1e-3),
+    "range_weight": (0.0, 1e5),
+    "history": (None, 1),
+    "spectrum": (0.0, 0.5),
+    "threads": (1, 2, 3),
+}
+FIXED = {"conv", "dtype", "precision"}
+
+
+def drawn(generator: random.Random) -> dict[str, object]:
+    """Some settings, of all kinds."""
+    found: dict[str, object] = {"size": generator.choice((33, 40, 47))}
+    for item in dataclasses.fields(Settings):
+        choices = NUMBERS.get(item.name) or item.metadata.get("choices")
+        if choices and item.name not in FIXED and generator.random() < 0.4:
+            found[item.name] = generator.choice(choices)
+    for what in ("content", "style"):
+        layers = generator.sample(LAYERS[: LAYERS.index("pool5")], generator.randint(1, 3))
+        found[f"{what}_layers"] = [(layer, generator.choice((1.0, 0.5, 0.0))) for layer in layers]
+    return found
+
+
+def settings(count: int, seed: int) -> list[str]:
+    """Paint with settings at random: the textbook's way to compute must come to the same losses."""
+    generator, numbers = random.Random(seed), np.random.default_rng(seed)
+    content, *styles = numbers.uniform(0, 255, (3, 40, 56, 3))
+    masks = [numbers.integers(0, 2, (40, 56)) * 255.0 for _ in range(4)]
+    wrong = []
+    for _ in range(count):
+        chosen, masked = drawn(generator), generator.random() < 0.3
+        given = {"content_masks": masks[:2], "style_masks": masks[2:]} if masked else {}
+        losses = []
+        try:
+            for conv in ("winograd", "im2col"):
+                wanted = Settings(**chosen, iterations=2, conv=conv, dtype="float64", device="cpu")
+                losses.append(stylize(content, styles, wanted, **given).losses)
+            if not np.allclose(*losses, rtol=1e-6):
+                wrong.append(f"{chosen}, masked {masked}: {losses}")
+        except NSTError as error:
+            if "\n" in str(error) or losses:
+                wrong.append(f"{chosen}, masked {masked}: {error!r}")
+        except Exception as error:  # noqa: BLE001 - which is what is looked for
+            wrong.append(f"{chosen}, masked {masked}: {type(error).__name__}: {error}")
+    return wrong
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pictures", type=int, default=20000, help="[%(default)s]")
     parser.add_argument("--weights", type=int, default=500, help="[%(default)s]")
+    parser.add_argument("--settings", type=int, default=500, help="[%(default)s]")
     parser.add_argument("--seed", type=int, default=1, help="[%(default)s]")
     options = parser.parse_args()
     found = pictures(options.pictures, options.seed) + weights(options.weights, options.seed)
-    print("\n".join(found) or "nothing but arrays and clear lines")
+    found += settings(options.settings, options.seed)
+    print("\n".join(found) or "nothing but what is right, and clear lines")
     sys.exit(bool(found))

@@ -20,6 +20,7 @@ from minimal_nst.pipeline import default_optimizer, initial_picture
 from minimal_nst.vgg import deprocess, preprocess
 from PIL import Image
 
+import fuzz
 import strict
 from conftest import EXAMPLES
 from test_weights import write_keras
@@ -341,3 +342,8 @@ def test_a_painting_on_a_device_is_the_cpus(content, style, monkeypatch, optimiz
     assert type(there.x) is np.ndarray
     assert there.losses == pytest.approx(here.losses, rel=1e-3)
     assert np.abs(there.x - here.x).mean() < 0.1
+
+
+def test_settings_at_random():
+    """A few; ``python tests/fuzz.py`` tries many more."""
+    assert fuzz.settings(3, seed=3) == []

@@ -73,12 +73,10 @@ def column(way, position, section):
 
 
 def test_the_figures_are_those_of_the_benchmarks():
-    wide, narrow = ratios(512)
-    least = re.search(r"PyTorch's take ([\d.]+) times as long, at 1024 three", README).group(1)
-    assert 0 <= min(wide, narrow) - float(least) < 0.1
-    assert [round(ratio) for ratio in ratios(1024)] == [3, 3]  # "three times"
-    assert [round(ratio) for ratio in ratios(256)] == [2, 2]  # "twice"
-    assert all(1.33 <= ratio < 1.4 for ratio in ratios(128))  # "a third longer"
+    for size, claim in ((512, r"take ([\d.]+) times as long"), (1024, r"at 1024 ([\d.]+) times")):
+        assert 0 <= min(ratios(size)) - float(re.search(claim, README).group(1)) < 0.1
+    assert 2 <= min(ratios(256)) < 2.1  # "twice"
+    assert 1.2 <= min(ratios(128)) < 1.25  # "a fifth longer"
     rows = re.findall(
         r"^  512 px .* measured +(\d+), .* iterations=(?:25|85)(.*)$", BENCHMARKS, re.MULTILINE
     )

@@ -73,7 +73,7 @@ class Engine(Protocol):
         """Be told that nobody will look at these outputs any more: the way back may be one over them."""
 
     def release(self) -> None:
-        """Give back what is kept for the next picture, as it may have another size."""
+        """Give back what is kept for the next picture: it will need less, or be of another size."""
 
     def alone(self) -> AbstractContextManager[None]:
         """While inside, other libraries' threads keep out of the way: for many evaluations."""

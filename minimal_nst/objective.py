@@ -112,6 +112,7 @@ class Objective:
             for tap, features in vgg.features(content, self._content_weights).items()
         }
         self._regions = list(self._describe_styles(styles, content_masks, style_masks))
+        vgg.engine.release()
         for k, region in enumerate(self._regions, start=1):
             if self._style_weights and not region.targets:
                 raise UsageError(

@@ -140,7 +140,6 @@ class VGG19:
             return {}
         x = self.backend.upload(preprocess(image), self.dtype)
         features, _ = self.forward(x, names.values())
-        self.engine.release()
         return {tap: features[name] for tap, name in names.items()}
 
     def forward(self, x: Array, taps: Iterable[str]) -> tuple[dict[str, Array], Tape]:

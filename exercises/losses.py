@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from minimal_nst.backend import Array, array_module
+from minimal_nst.backend import Array, array_module, sum_of
 
 Product = Callable[[Array, Array], Array]
 
@@ -247,8 +247,3 @@ def out_of_range(x: Array, low: Array, high: Array, weight: float = 1.0) -> tupl
     over = x - xp.minimum(xp.maximum(x, low), high)
     scale = weight / x.size
     return scale * sum_of(over * over), 2 * scale * over
-
-
-def sum_of(x: Array) -> Any:
-    """Sum in double precision: a NumPy number; on a GPU an array without axes."""
-    return x.sum(dtype="complex128" if x.dtype.kind == "c" else "float64")

@@ -44,15 +44,44 @@ Mordvintsev, Pezzotti, Schubert & Olah (2018), "Differentiable Image Parameteriz
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from scipy import fft
 
-from .backend import CPU, Array, Backend, array_module
+from .backend import CPU, LANES, Array, Backend, array_module, kernel
 
 FINE = 1 / 8
 """f_0, in periods per pixel."""
+
+MULTIPLY = """
+const int lane = i % 32;
+const ptrdiff_t row = i / 32 * width;
+T ss = 0, yy = 0, sy = 0;
+for (int k = lane; k < width; k += 32) {
+    for (int c = 0; c < 3; ++c) {
+        const ptrdiff_t at = 3 * (ptrdiff_t)places[row + k] + c;
+        const T a = inside[row + k] * s[at], b = inside[row + k] * y[at];
+        ss += a * a;
+        yy += b * b;
+        sy += a * b;
+    }
+}
+parts[i] = ss;
+parts[lanes + i] = yy;
+parts[2 * lanes + i] = sy;
+"""
+"""A lane's part of the inner products of some waves of a band."""
+
+BODIES = {"multiply": MULTIPLY}
+
+PARAMETERS = {
+    "multiply": (
+        "raw T s, raw T y, raw int32 places, raw float32 inside, int32 width, int32 lanes",
+        "raw float64 parts",
+    ),
+}
+"""Name of a kernel -> its inputs and outputs, as CuPy wants them declared."""
 
 
 def frequencies(height: int, width: int) -> np.ndarray:
@@ -219,9 +248,13 @@ class Bands:
         places, inside = (np.stack(found) for found in zip(*rows, strict=True))
         of_band = np.arange(bands.max() + 1)[:, None] == bands[places[:, 0]]
         self._backend = backend
+        if backend is not CPU:
+            self._multiply = kernel(
+                backend.xp, "multiply", *PARAMETERS["multiply"], BODIES["multiply"]
+            )
         self._shape = (height, width, 1)
         self._band = backend.upload(bands, "int64")
-        self._places = backend.upload(places, "int64")
+        self._places = backend.upload(places, "int32")
         self._inside = backend.upload(inside[..., None], "float32")
         self._of_band = backend.upload(of_band.T, "float64")
         self._energies: deque[np.ndarray] = deque(maxlen=self.STEPS)
@@ -229,7 +262,7 @@ class Bands:
 
     def learn(self, s: Array, y: Array) -> None:
         """Take note of a step and the change of the gradient along it."""
-        energies = self._backend.download(self._sums([(s, s), (y, y), (s, y)]))
+        energies = self._backend.download(self._sums(s, y))
         self._energies.append(energies)
         of_s, of_y, _ = np.sum(self._energies, axis=0)
         least = 1e-12  # where a band has next to nothing, it says nothing
@@ -252,14 +285,22 @@ class Bands:
             filled[: len(part)] = part
             yield filled, np.arange(self.ROW) < len(part)
 
-    def _sums(self, pairs: Sequence[tuple[Array, Array]]) -> Array:
-        """Inner products of pictures of waves in each band; of rows in float32, of those in float64.
+    def _sums(self, s: Array, y: Array) -> Array:
+        """<s, s>, <y, y> and <s, y> in each band; of rows in float32, of those in float64.
 
         In rows, as each sum then has an order; a histogram's has none on a GPU.
         """
-        xp = self._backend.xp
-        colors = xp.ones(3, pairs[0][0].dtype)
-        products = xp.stack([(a * b).reshape(-1, 3) @ colors for a, b in pairs])
-        rows = products.take(self._places, axis=1).transpose(1, 0, 2)
-        sums = xp.matmul(rows, self._inside)[..., 0].astype("float64")
-        return sums.T @ self._of_band
+        if self._backend is CPU:
+            colors = np.ones(3, s.dtype)
+            products = np.stack(
+                [(a * b).reshape(-1, 3) @ colors for a, b in ((s, s), (y, y), (s, y))]
+            )
+            rows = products.take(self._places, axis=1).transpose(1, 0, 2)
+            sums = (rows @ self._inside)[..., 0].astype("float64").T
+        else:
+            height, width = self._places.shape
+            parts = self._backend.xp.empty((3, height, LANES), "float64")
+            lanes = height * LANES
+            self._multiply(s, y, self._places, self._inside, width, lanes, parts, size=lanes)
+            sums = parts.sum(axis=2)
+        return sums @ self._of_band

@@ -201,7 +201,7 @@ class Gpu(Textbook):
         self._enter, self._leave = (
             kernel(backend.xp, name, *PARAMETERS[name], BODIES[name]) for name in ("enter", "leave")
         )
-        self._no_gates = backend.xp.empty(1, "uint8")
+        self._no_gates = backend.xp.empty((1, 1, 1), "uint8")
 
     def steps(self, path: Sequence[str], taps: Collection[str]) -> list[Step]:
         """See `Engine`."""
@@ -284,9 +284,13 @@ def prepared(kernel: Array, bias: Array, backend: Backend) -> tuple[Array, Array
 
     Returns
     -------
-    (36, C_in, C_out), (36, C_out, C_in) and (C_out,) arrays
-        On the device.
+    (36, C_in, C_out), (36, C_out, C_in) and (1, 1, C_out) arrays
+        On the device. As many axes as a picture has, since CuPy compiles for each number of them.
     """
     U = winograd.transform_kernel(backend.download(kernel))
     back = np.ascontiguousarray(U.transpose(0, 2, 1))
-    return backend.upload(U, U.dtype.name), backend.upload(back, U.dtype.name), bias
+    return (
+        backend.upload(U, U.dtype.name),
+        backend.upload(back, U.dtype.name),
+        bias.reshape(1, 1, -1),
+    )

@@ -15,8 +15,8 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-from .backend import Array
-from .losses import Product, gram_matrix, sum_of
+from .backend import Array, sum_of
+from .losses import Product, gram_matrix
 
 
 def area(T: Array) -> Any:

@@ -231,11 +231,12 @@ def lbfgs(
     loss, g = evaluate(x)
     pairs = Pairs(history, g, workers)
     for _ in range(iterations):
-        if dot(g, g) == 0:
-            return MINIMUM
         d = direction(g, pairs, metric)
         if not pairs:
-            d = d * (first_step * math.sqrt(d.size / dot(d, d)))
+            square = dot(d, d)
+            if square == 0:
+                return MINIMUM
+            d = d * (first_step * math.sqrt(d.size / square))
         start = Trial(0.0, loss, dot(g, d), x, g)
 
         def phi(t: float, x: Array = x, d: Array = d) -> Trial:
@@ -249,8 +250,8 @@ def lbfgs(
                 return NO_LOWER
             pairs.clear()  # what they remember may be wrong here
             continue
-        s, y = (found.t * d).astype(g.dtype), found.g - g
-        if dot(s, y) > 0:
+        if found.slope > start.slope:  # which differ by <s, y> / t
+            s, y = (found.t * d).astype(g.dtype), found.g - g
             pairs.add(s, y, found.g)
             metric.learn(s, y)
         x, loss, g = found.x, found.loss, found.g

@@ -21,7 +21,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from .backend import Array, array_module
+from .backend import Array, array_module, sum_of
 
 Product = Callable[[Array, Array], Array]
 
@@ -256,8 +256,3 @@ def out_of_range(x: Array, low: Array, high: Array, weight: float = 1.0) -> tupl
     over = x - xp.minimum(xp.maximum(x, low), high)
     scale = weight / x.size
     return scale * sum_of(over * over), 2 * scale * over
-
-
-def sum_of(x: Array) -> Any:
-    """Sum in double precision: a NumPy number; on a GPU an array without axes."""
-    return x.sum(dtype="complex128" if x.dtype.kind == "c" else "float64")

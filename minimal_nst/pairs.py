@@ -9,7 +9,7 @@ Of float32 numbers 16 bits each are kept, and of each row v of a picture how lar
 
 .. math:: v \approx \frac{\max |v|}{32767} \, n, \qquad n \in \{-32767, \ldots, 32767\}
 
-which leaves room for twice as many. All inner products are those of the pairs as they are kept, so B
+which leaves room for twice as many. (On a GPU, of each lane of a row: its thread then asks no other.) All inner products are those of the pairs as they are kept, so B
 is right, but for pairs that differ by a hundred-thousandth from those that were met; the Hessian has
 changed by more since. Of float64 numbers, which are there for checks, no bit is given away.
 
@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .backend import Array, Workers, array_module, kernel
+from .backend import LANES, Array, Workers, array_module, kernel, sum_of
 
 TOP = 2**15 - 1
 """The largest number that is kept of a row of float32 numbers."""
@@ -38,22 +38,39 @@ LEAST = 1e-30
 BLOCK = 2**22
 """Bytes that a thread makes floating-point again at a time: what a CPU's cache has room for."""
 
-LANES = 32
+PUT = """
+const int lane = i % 32;
+const ptrdiff_t row = i / 32, kept = row * places + place;
+T most = least;
+for (int w = lane; w < width; w += 32) {
+    const T size = a[row * width + w] < 0 ? -a[row * width + w] : a[row * width + w];
+    most = size > most ? size : most;
+}
+const T scale = rounded ? most / top : 1;
+scales[kept * 32 + lane] = scale;
+for (int w = lane; w < width; w += 32) {
+    const T n = a[row * width + w] / scale;
+    numbers[kept * width + w] = rounded ? rint(n) : n;
+    found[row * width + w] = scale * numbers[kept * width + w];
+}
+"""
+"""A lane's part of a picture's row: to be kept, and as it is kept."""
 
 DOT = """
 const int lane = i % 32, row = i / 32 % height, place = i / 32 / height;
 const ptrdiff_t kept = (ptrdiff_t)row * places + place;
 T sum = 0;
 for (int w = lane; w < width; w += 32) sum += numbers[kept * width + w] * a[(ptrdiff_t)row * width + w];
-parts[i] = scales[kept] * sum;
+parts[i] = scales[kept * 32 + lane] * sum;
 """
 """A lane's part of the inner product of a row of one picture with the same row of a."""
 
 SUM = """
+const int w = i % width;
 const ptrdiff_t row = i / width * places;
 T sum = 0;
 for (int place = 0; place < count; ++place)
-    sum += factors[place] * scales[row + place] * numbers[(row + place) * width + i % width];
+    sum += factors[place] * scales[(row + place) * 32 + w % 32] * numbers[(row + place) * width + w];
 total[i] = sum;
 """
 """One number of the weighted sum of all pictures."""
@@ -61,12 +78,16 @@ total[i] = sum;
 NOTHING: tuple[Array, list[float]] = None, []
 """No array whose inner products are known, and none of these."""
 
-BODIES = {"dot": DOT, "sum": SUM}
+BODIES = {"put": PUT, "dot": DOT, "sum": SUM}
 
 PARAMETERS = {
+    "put": (
+        "raw T a, int32 places, int32 place, int32 width, int32 rounded, T top, T least",
+        "raw S numbers, raw T scales, raw T found",
+    ),
     "dot": (
         "raw S numbers, raw T scales, raw T a, int32 height, int32 places, int32 width",
-        "raw T parts",
+        "raw float64 parts",
     ),
     "sum": (
         "raw S numbers, raw T scales, raw T factors, int32 places, int32 width, int32 count",
@@ -80,10 +101,8 @@ def dot(a: Array, b: Array) -> float:
     """Inner product of two arrays of one shape; a picture's rows are summed up in float64."""
     xp = array_module(a)
     if hasattr(xp, "vecdot"):
-        rows = xp.vecdot(a.reshape(len(a), -1), b.reshape(len(b), -1))
-    else:  # in CuPy
-        rows = a * b
-    return float(rows.sum(dtype="float64"))
+        return float(sum_of(xp.vecdot(a.reshape(len(a), -1), b.reshape(len(b), -1))))
+    return float(xp.multiply(a, b, dtype="float64").sum())  # in CuPy
 
 
 def _rows(a: Array) -> Array:
@@ -104,6 +123,9 @@ class Stack:
         Of a CPU.
     """
 
+    SCALES = 1
+    """Of a row."""
+
     def __init__(self, places: int, like: Array, workers: Workers) -> None:
         xp = array_module(like)
         height, width = _rows(like).shape
@@ -111,17 +133,21 @@ class Stack:
         self._rounded = like.dtype == "float32"
         kept = "int16" if self._rounded else like.dtype
         self._numbers = xp.empty((height, places, width), kept)
-        self._scales = xp.ones((height, places, 1), like.dtype)
+        self._scales = xp.ones((height, places, self.SCALES), like.dtype)
 
-    def put(self, place: int, a: Array) -> None:
-        """Keep an array there."""
+    def put(self, place: int, a: Array) -> Array:
+        """Keep an array there, and return it as it is kept."""
         rows = _rows(a)
         if self._rounded:
             most = abs(rows).max(axis=1)
-            self._scales[:, place, 0] = self._xp.maximum(most, LEAST) / TOP
-            rows = rows / self._scales[:, place]
+            scale = self._scales[:, place]
+            scale[:, 0] = self._xp.maximum(most, LEAST) / TOP
+            rows = rows / scale
             rows = self._xp.rint(rows, out=rows)
+            self._numbers[:, place] = rows
+            return (scale * rows).reshape(self._shape)
         self._numbers[:, place] = rows
+        return a
 
     def get(self, place: int) -> Array:
         """Return the array that is kept there."""
@@ -174,19 +200,35 @@ class Stack:
 class GpuStack(Stack):
     """The same on a GPU: no thread waits for another, and every sum has its order."""
 
+    SCALES = LANES
+
     def __init__(self, places: int, like: Array, workers: Workers) -> None:
         super().__init__(places, like, workers)
-        self._dot, self._sum = (
-            kernel(self._xp, name, *PARAMETERS[name], BODIES[name]) for name in ("dot", "sum")
+        self._put, self._dot, self._sum = (
+            kernel(self._xp, name, *PARAMETERS[name], BODIES[name]) for name in BODIES
         )
+
+    def put(self, place: int, a: Array) -> Array:
+        """See `Stack`."""
+        height, places, width = self._numbers.shape
+        found = self._xp.empty(self._shape, self._scales.dtype)
+        self._put(
+            a, places, place, width, int(self._rounded), TOP, LEAST,
+            self._numbers, self._scales, found, size=height * LANES,
+        )  # fmt: skip
+        return found
+
+    def get(self, place: int) -> Array:
+        """See `Stack`."""
+        return self.sum([0.0] * place + [1.0])
 
     def dot(self, others: Sequence[Array], count: int) -> list[list[float]]:
         """See `Stack`."""
         height, places, width = self._numbers.shape
-        parts = self._xp.empty((len(others), count, height * LANES), self._scales.dtype)
+        parts = self._xp.empty((len(others), count, height * LANES), "float64")
         for a, of_a in zip(others, parts, strict=True):
             self._dot(self._numbers, self._scales, a, height, places, width, of_a, size=of_a.size)
-        products: list[list[float]] = parts.sum(axis=2, dtype="float64").tolist()
+        products: list[list[float]] = parts.sum(axis=2).tolist()
         return products
 
     def sum(self, factors: list[float]) -> Array:
@@ -265,9 +307,8 @@ class Pairs:
             del self.sy[0]
         place = min(set(range(self._history)) - set(self._places))
         self._s.put(place, s)
-        self._y.put(place, y)
+        others = [self._y.put(place, y)] + ([] if g is None else [g])
         self._places.append(place)
-        others = [self._y.get(place)] + ([] if g is None else [g])
         products, *of_g = self._dot(self._s, others)
         if products[-1] <= 0:
             self._places.pop()

@@ -14,7 +14,7 @@ import scipy.fft
 
 from . import colors, images, memory, regions
 from .architecture import canvas
-from .backend import CPU, Array, Backend, select
+from .backend import CPU, Array, Backend, select, sum_of
 from .coordinates import Bands, Spectrum
 from .errors import NotFinite, UsageError
 from .images import Picture
@@ -403,7 +403,7 @@ def _remedy(objective: Objective, content: np.ndarray, evaluations: int) -> str:
         return "try another dtype or smaller weights"
     taps = {**settings.content_taps, **settings.style_taps}
     features = objective.vgg.features(content, taps).values()
-    if all(math.isfinite(F.sum(dtype="float64").item()) for F in features):
+    if all(math.isfinite(sum_of(F)) for F in features):
         return "content_weight, style_weight or tv_weight is too large"
     return "the features are not finite: the weights in the network's file are too large"
 

@@ -29,10 +29,13 @@ C_TYPES = {
 }
 
 HEAD = """
+#include <cmath>
 #include <cstddef>
 {typedefs}
 typedef unsigned char uint8;
 typedef int int32;
+typedef double float64;
+typedef float float32;
 static ptrdiff_t beyond;
 template <typename A> struct Raw {{
     A* data; ptrdiff_t size;

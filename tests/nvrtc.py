@@ -10,7 +10,7 @@ from typing import Any
 from compiled import declared
 
 HEAD = """
-typedef {T} T; typedef short S; typedef unsigned char uint8; typedef int int32;
+typedef {T} T; typedef short S; typedef unsigned char uint8; typedef int int32; typedef double float64; typedef float float32;
 extern "C" __global__ void run(ptrdiff_t threads, {parameters}) {{
     ptrdiff_t i = (ptrdiff_t)blockIdx.x * blockDim.x + threadIdx.x;
     for (; i < threads; i += (ptrdiff_t)blockDim.x * gridDim.x) {{ {body} }}

@@ -51,6 +51,9 @@ COUNTS: Counter[str] = Counter()
 LAUNCHES: Counter[str] = Counter()
 """Functions that were started on the device, by name."""
 
+COMPILED: set[tuple[Any, ...]] = set()
+"""Of our kernels, those that CuPy would have compiled: name, and each array's dtype and number of axes."""
+
 
 class Memory:
     """Bytes of the arrays that are on the device, now and at most."""
@@ -106,6 +109,7 @@ def counted() -> Iterator[Counter[str]]:
     """Count from here on."""
     COUNTS.clear()
     LAUNCHES.clear()
+    COMPILED.clear()
     yield COUNTS
 
 
@@ -212,6 +216,8 @@ def _in_place(name: str) -> Any:
 
 def _method(name: str) -> Any:
     def method(self: StrictArray, *args: Any, **options: Any) -> StrictArray:
+        if name == "sum" and options.get("dtype", self.dtype) != self.dtype:
+            raise TypeError("CuPy would compile this sum, for seconds; use sum_of")
         LAUNCHES[name] += name not in VIEWS
         return StrictArray(getattr(self._host, name)(*map(_fenced, args), **options))
 
@@ -229,10 +235,6 @@ for _name in (
     "reshape",
     "ravel",
     "sum",
-    "max",
-    "min",
-    "all",
-    "any",
     "astype",
     "copy",
     "transpose",
@@ -294,6 +296,8 @@ class ElementwiseKernel(compiled.ElementwiseKernel):
 
     def __call__(self, *arguments: Any, size: int) -> None:
         LAUNCHES[self.name] += 1
+        arrays = (a for a in arguments if isinstance(a, StrictArray))
+        COMPILED.add((self.name, *((a.dtype.name, a.ndim) for a in arrays)))
         fenceless = [a._host if isinstance(a, StrictArray) else a for a in arguments]
         super().__call__(*fenceless, size=size)
 

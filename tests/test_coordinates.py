@@ -5,9 +5,11 @@ from __future__ import annotations
 import minimal_nst as nst
 import numpy as np
 import pytest
-from minimal_nst import gradcheck
+from minimal_nst import coordinates, gradcheck
 from minimal_nst.coordinates import FINE, Bands, Spectrum, frequencies
 from scipy import fft
+
+import strict
 
 H, W = 9, 11
 
@@ -215,10 +217,36 @@ def test_bands_walk_faster(rng, exponent):
     assert banded.loss < 0.1 * plain.loss
 
 
-def test_bands_on_a_device(backend, rng):
+def check_bands(backend, rng):
     there, here = Bands(H, W, backend), Bands(H, W)
     s, y, q = rng.standard_normal((3, H, W, 3))
+    y = 2 * s + y / 2  # so that there is some curvature in any band
     put = lambda x: backend.upload(x, "float64")
     here.learn(s, y)
     there.learn(put(s), put(y))
     np.testing.assert_allclose(backend.download(there.apply(put(q))), here.apply(q), rtol=1e-13)
+
+
+def test_bands_on_a_device(backend, rng):
+    check_bands(backend, rng)
+
+
+KERNEL_MUTANTS = {
+    "a lane is left out": ("k = lane;", "k = lane + 1;"),
+    "a lane goes beyond": ("k < width;", "k <= width;"),
+    "a colour is left out": ("c < 3", "c < 2"),
+    "what fills up a row counts": ("inside[row + k] *", ""),
+    "another band's": ("i / 32 * width", "0 * width"),
+    "the steps alone": ("sy += a * b", "sy += a * a"),
+}
+
+
+@pytest.mark.compiler
+@pytest.mark.parametrize("name", KERNEL_MUTANTS)
+def test_mutants_of_the_kernel_are_rejected(monkeypatch, rng, name):
+    before, after = KERNEL_MUTANTS[name]
+    mutant = coordinates.BODIES["multiply"].replace(before, after)
+    assert mutant != coordinates.BODIES["multiply"]
+    monkeypatch.setitem(coordinates.BODIES, "multiply", mutant)
+    with pytest.raises((AssertionError, IndexError)):
+        check_bands(strict.BACKEND, rng)

@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 import pytest
-from minimal_nst import VGG19, Objective, Settings, gpu, pairs
+from minimal_nst import VGG19, Objective, Settings, coordinates, gpu, pairs
 from minimal_nst.engine import Textbook
 from minimal_nst.gpu import Gpu, combination
 from minimal_nst.vgg import preprocess
@@ -150,6 +150,7 @@ def test_few_launches_and_one_question(weights, content, style):
     convolutions = 13  # up to relu5_1
     assert launches["minimal_nst_enter"] == launches["minimal_nst_leave"] == 2 * convolutions
     assert launches.total() < 150
+    assert len(strict.COMPILED) == 2
     textbook = VGG19(weights, conv="im2col", device=strict.BACKEND)
     with strict.counted():
         Objective(textbook, content, [style], Settings()).evaluate(x)
@@ -194,19 +195,22 @@ def test_sums_are_written_as_one_would():
     assert combination(np.array([-1.0, 1.0, 0.25]), "abc") == "- a + b + T(0.25) * c"
 
 
+BODIES = gpu.BODIES | pairs.BODIES | coordinates.BODIES
+PARAMETERS = gpu.PARAMETERS | pairs.PARAMETERS | coordinates.PARAMETERS
+
+
 @pytest.mark.skipif(
     nvrtc.LIBRARY is None and os.environ.get("REQUIRE_COMPILER") != "1",
     reason="nvidia-cuda-nvrtc-cu12 is not installed",
 )
 @pytest.mark.parametrize("T", ["float", "double"])
-@pytest.mark.parametrize("name", [*gpu.BODIES, *pairs.BODIES])
+@pytest.mark.parametrize("name", BODIES)
 @pytest.mark.parametrize("card", [70, 80, 90, 100])
 def test_kernels_compile_for_cards_of_all_ages(T, name, card):
     """All of a thread's numbers stay in registers."""
-    parameters, bodies = gpu.PARAMETERS | pairs.PARAMETERS, gpu.BODIES | pairs.BODIES
-    log = nvrtc.compiled(nvrtc.source(parameters[name], bodies[name], T), card)
+    log = nvrtc.compiled(nvrtc.source(PARAMETERS[name], BODIES[name], T), card)
     assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in log
     (registers,) = re.findall(r"Used (\d+) registers", log)
     assert int(registers) <= 128  # of 65536, for 512 threads at a time
     with pytest.raises(SyntaxError, match="undefined"):
-        nvrtc.compiled(nvrtc.source(parameters[name], "T x = there_is_none;", T), card)
+        nvrtc.compiled(nvrtc.source(PARAMETERS[name], "T x = there_is_none;", T), card)

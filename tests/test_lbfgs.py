@@ -159,6 +159,11 @@ def check_products_and_sums(rng, backend, threads=None):
         up = lambda x, dtype=dtype: backend.upload(x, dtype)
         memory = remembered([Pair(up(s), up(y)) for s, y in zip(s, y, strict=True)], 5, threads)
         kept = [Pair(*map(backend.download, vars(pair).values())) for pair in memory]
+        unit = np.abs([s, y]).max(axis=(3, 4), keepdims=True) / 32767  # at most half of one is lost
+        lost = np.abs([s, y] - np.stack([[pair.s for pair in kept], [pair.y for pair in kept]]))
+        assert (lost <= (0.501 * unit if dtype == "float32" else 0)).all()
+        again = memory._y.put(4, up(y[4]))
+        assert (backend.download(again) == kept[4].y).all()
         a, factors = s[0] + y[1], list(rng.standard_normal(5))
         tolerance = {"rtol": 0, "atol": 1e-4 if dtype == "float32" else 1e-11}
         for name, ask, add in (
@@ -199,12 +204,19 @@ def test_inner_products_and_sums_on_a_device(rng, device):
 
 
 MUTANTS = {
+    "not rounded": ("rint(n)", "n"),
+    "a lane is not kept": ("rounded ? most", "rounded && lane ? most"),
+    "kept in the row below": ("row = i / 32, kept", "row = i / 32 + 1, kept"),
+    "kept elsewhere": ("row * places + place;", "row * places;"),
+    "only what is positive counts": ("? -a[row * width + w] :", "? 0 :"),
+    "not as it is kept": ("found[row * width + w] = scale *", "found[row * width + w] ="),
+    "another lane's scale": ("* 32 + w % 32]", "* 32 + (w + 1) % 32]"),
     "a lane is left out": ("w = lane;", "w = lane + 1;"),
     "a lane goes beyond": ("w < width;", "w <= width;"),
     "another picture's row": ("row * places + place", "place * places + row"),
-    "not scaled": ("scales[kept] * sum", "sum"),
+    "not scaled": ("scales[kept * 32 + lane] * sum", "sum"),
     "the youngest is left out": ("place < count", "place + 1 < count"),
-    "the oldest's scale": ("scales[row + place]", "scales[row]"),
+    "the oldest's scale": ("scales[(row + place) * 32", "scales[row * 32"),
     "always the same factor": ("factors[place]", "factors[0]"),
 }
 

@@ -21,7 +21,8 @@ Glossary::
     t       how far, in units of d
     phi     the loss along d, as a function of t; phi' its slope, <g, d>
     s, y    a step and the change of the gradient along it
-    sy      inner products of the steps with the changes, from the oldest pair to the youngest
+    sy, ys  inner products of the steps with the changes, from the oldest pair to the youngest: the
+            rows and the columns of one table, from its diagonal and up to it
 
 References
 ----------
@@ -87,8 +88,8 @@ def direction(g: Array, pairs: Pairs, metric: Metric) -> Array:
 
         <s_i, q> = <s_i, g> - sum_{j > i} alpha_j <s_i, y_j>
 
-    so the pictures are asked once, for all <s_i, g>, and the table sy knows the rest; likewise the
-    second.
+    so the pictures are asked once, for all <s_i, g>, and row i of the table knows the rest; likewise
+    the second, which wants column i.
 
     Parameters
     ----------

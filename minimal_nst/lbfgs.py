@@ -19,7 +19,8 @@ Glossary::
     t       how far, in units of d
     phi     the loss along d, as a function of t; phi' its slope, <g, d>
     s, y    a step and the change of the gradient along it
-    sy      inner products of the steps with the changes, from the oldest pair to the youngest
+    sy, ys  inner products of the steps with the changes, from the oldest pair to the youngest: the
+            rows and the columns of one table, from its diagonal and up to it
 
 References
 ----------
@@ -84,8 +85,8 @@ def direction(g: Array, pairs: Pairs, metric: Metric) -> Array:
 
         <s_i, q> = <s_i, g> - sum_{j > i} alpha_j <s_i, y_j>
 
-    so the pictures are asked once, for all <s_i, g>, and the table sy knows the rest; likewise the
-    second.
+    so the pictures are asked once, for all <s_i, g>, and row i of the table knows the rest; likewise
+    the second, which wants column i.
 
     Parameters
     ----------
@@ -109,18 +110,19 @@ def direction(g: Array, pairs: Pairs, metric: Metric) -> Array:
     """
     if not pairs:
         return -metric.apply(g)
-    sy, count = pairs.sy, len(pairs)
+    sy, ys = pairs.sy, pairs.ys
     alpha = pairs.dot_s(g)
-    for i in reversed(range(count)):
+    for i in reversed(range(len(pairs))):
         alpha[i] -= sum(map(mul, alpha[i + 1 :], sy[i][1:]))
         alpha[i] /= sy[i][0]
     q = metric.apply(g - pairs.sum_y(alpha))
     beta = pairs.dot_y(q)
-    for i in range(count):
+    factors: list[float] = []
+    for i in range(len(pairs)):
+        beta[i] += sum(map(mul, factors, ys[i]))
         beta[i] /= sy[i][0]
-        for j, product in enumerate(sy[i][1:], start=i + 1):
-            beta[j] += (alpha[i] - beta[i]) * product
-    return -q - pairs.sum_s([a - b for a, b in zip(alpha, beta, strict=True)])
+        factors.append(alpha[i] - beta[i])
+    return -q - pairs.sum_s(factors)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ changed by more since. Of float64 numbers, which are there for checks, no bit is
 Glossary::
 
     s, y    a step and the change of the gradient along it
-    sy      sy[i][j - i] is <s_i, y_j>, of a step and a change no older than it
+    sy      sy[i][j - i] is <s_i, y_j>, of a step and a change no older than it: the table's rows
+    ys      ys[j][i] is the same number: its columns
     i       on a GPU the number of a thread
     lane    which of the 32 threads that share out a row, and lie in one warp
 """
@@ -265,8 +266,9 @@ class Pairs:
 
     Attributes
     ----------
-    sy : list of lists of float
-        sy[i][j - i] is the inner product of the i-th step and the j-th change, for j >= i.
+    sy, ys : lists of lists of float
+        sy[i][j - i] and ys[j][i] are the inner product of the i-th step and the j-th change, for
+        j >= i.
     """
 
     def __init__(self, history: int, like: Array, workers: Workers | None = None) -> None:
@@ -276,6 +278,7 @@ class Pairs:
         workers = workers or Workers(1)
         self._s, self._y = kind(history, like, workers), kind(history, like, workers)
         self.sy: list[list[float]] = []
+        self.ys: list[list[float]] = []
         self._known = NOTHING
 
     def __len__(self) -> int:
@@ -289,6 +292,7 @@ class Pairs:
         """Forget them all."""
         self._places.clear()
         self.sy.clear()
+        self.ys.clear()
 
     def add(self, s: Array, y: Array, g: Array = None) -> None:
         """Remember a pair, in the place of the oldest if there are too many.
@@ -304,7 +308,9 @@ class Pairs:
         self._known = NOTHING
         if len(self) == self._history:
             self._places.popleft()
-            del self.sy[0]
+            del self.sy[0], self.ys[0]
+            for column in self.ys:
+                del column[0]
         place = min(set(range(self._history)) - set(self._places))
         self._s.put(place, s)
         others = [self._y.put(place, y)] + ([] if g is None else [g])
@@ -315,6 +321,7 @@ class Pairs:
             return
         if of_g:
             self._known = g, of_g[0]
+        self.ys.append(products)
         self.sy.append([])
         for row, product in zip(self.sy, products, strict=True):
             row.append(product)

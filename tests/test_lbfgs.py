@@ -127,7 +127,7 @@ def test_a_pair_without_curvature_is_not_kept(rng):
     for pair, count in zip(pairs, (1, 2, 2, 2), strict=True):
         memory.add(pair.s, pair.y)
         memory.add(*flat)
-        assert len(memory) == len(list(memory)) == len(memory.sy) == count
+        assert len(memory) == len(list(memory)) == len(memory.sy) == len(memory.ys) == count
     kept = list(memory)
     assert np.abs(kept[-1].s - pairs[-1].s).max() < 1e-4
     assert np.isfinite(direction(pairs[0].s, memory, scaled(kept))).all()
@@ -179,6 +179,8 @@ def check_products_and_sums(rng, backend, threads=None):
         for i, row in enumerate(memory.sy):
             expected = [np.vdot(kept[i].s.astype("f8"), pair.y) for pair in kept[i:]]
             np.testing.assert_allclose(row, expected, **tolerance)
+            assert row == [column[i] for column in memory.ys[i:]]
+            assert len(memory.ys[i]) == i + 1
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4, 16])

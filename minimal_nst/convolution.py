@@ -25,9 +25,9 @@ from numpy.lib.stride_tricks import as_strided
 
 from . import layers, winograd
 from .backend import Array, Workers
-from .winograd import F2, F4, Transform
+from .winograd import F2, F4, F6, Transform
 
-BAND_BYTES = {128: 2**21, 256: 2**22, 512: 2**25}
+BAND_BYTES = {64: 2**20, 128: 2**21, 256: 2**22, 512: 2**25}
 """Wider side of a convolution, in channels -> bytes of a buffer of a band: what was fastest.
 
 Narrow layers are bound by memory and want buffers that stay in the second-level cache; wide ones
@@ -45,6 +45,10 @@ POINTS = 3
 FEW_POSITIONS = 2**8
 """In so small a picture a layer whose bands are shared has more kernels to read than tiles: it is
 done by F(2x2), whose kernels are less than half as many."""
+
+MANY_POSITIONS = {64: 2**14, 256: 2**15, 512: 2**13}
+"""Wider side of a convolution, in channels -> positions from which on F(6x6) was faster: it has less
+to multiply and to move, but more of the kernels to read, for every band."""
 
 DIRECT_BAND = 2**13
 """Positions in a band of the first convolution."""
@@ -104,7 +108,7 @@ class Winograd:
 
     def suits(self, shape: tuple[int, int]) -> bool:
         """Whether `prepare` would do the same for a picture of this height and width."""
-        return self.transform is _transform_for(self.channels, shape)
+        return self.transform is transform_for(self.channels, shape)
 
     def forward(self, job: Job) -> None:
         """Convolve, and add the bias."""
@@ -136,7 +140,7 @@ class Winograd:
         width = max(self.channels)
         m = self.transform.m
         down, across = (-(-side // m) for side in job.shape)
-        limit = next(size for channels, size in BAND_BYTES.items() if width <= channels)
+        limit = _up_to(width, BAND_BYTES)
         number = -(-len(self.U) * down * across * width * np.dtype(job.dtype).itemsize // limit)
         if width < SHARED_FROM:
             number = -(-number // 2) * 2
@@ -262,13 +266,21 @@ def prepare(kernel: Array, bias: Array, shape: tuple[int, int]) -> Winograd | Di
     _, _, C_in, C_out = kernel.shape
     if C_in == 3:
         return Direct(kernel, bias)
-    transform = _transform_for((C_in, C_out), shape)
+    transform = transform_for((C_in, C_out), shape)
     return Winograd(winograd.transform_kernel(kernel, transform), bias, transform)
 
 
-def _transform_for(channels: tuple[int, int], shape: tuple[int, int]) -> Transform:
-    small = max(channels) >= SHARED_FROM and math.prod(shape) <= FEW_POSITIONS
-    return F2 if small else F4
+def transform_for(channels: tuple[int, int], shape: tuple[int, int]) -> Transform:
+    """Which tiles a convolution of a picture of this height and width is done in."""
+    width, positions = max(channels), math.prod(shape)
+    if width >= SHARED_FROM and positions <= FEW_POSITIONS:
+        return F2
+    return F6 if positions >= _up_to(width, MANY_POSITIONS) else F4
+
+
+def _up_to(width: int, table: dict[int, int]) -> int:
+    """The entry for so many channels."""
+    return next(entry for channels, entry in table.items() if width <= channels)
 
 
 def bands(start: int, stop: int, height: int) -> list[slice]:

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 from .architecture import CONVOLUTIONS, LAYERS, canvas, depth_of, fused, shape_of
+from .convolution import transform_for
 from .errors import OutOfMemory
 from .settings import HISTORY, SMALLEST, Settings
+from .winograd import F4
 
 Shape: TypeAlias = tuple[int, int]
 
@@ -79,8 +81,10 @@ def needed(
 
     kept = sum(here[tap] for tap in every)
     targets = sum(here[tap] for tap in settings.content_taps)
-    products = (36 if fast else 9) * sum(
-        i * o for name, (i, o) in CONVOLUTIONS.items() if name in path
+    products = sum(
+        math.prod(CONVOLUTIONS[layer]) * (_tile(layer, content, gpu)[1] ** 2 if fast else 9)
+        for layer in path
+        if layer in CONVOLUTIONS
     )
     fixed = CODES + item * (products + targets)
     if fast and gpu:
@@ -93,8 +97,13 @@ def needed(
         painting += item * most
         passing = 2 * max(v[layer] for v in there for layer in outputs) + most
     elif fast:
-        wide = ("conv4", "conv5")  # in tiles of 36 numbers for 16
-        tiles = [v[layer] * 36 // 16 for v in (here, *there) for layer in v if layer[:5] in wide]
+        wide = [layer for layer in path if layer[:5] in ("conv4", "conv5")]
+        tiles = [
+            v[layer] * n**2 // m**2
+            for v, shape in zip((here, *there), (content, *styles), strict=True)
+            for layer in wide
+            for m, n in [_tile(layer, shape, gpu)]
+        ]
         fixed += WORKER * threads + 2 * min(SHARED, item * max(tiles, default=0))
         # a ReLU is in one step with its convolution, and with the pooling after it
         steps = [layer for layer in path if layer.startswith("relu") and layer not in every]
@@ -125,6 +134,13 @@ def _values(shape: Shape, path: Sequence[str]) -> Iterator[tuple[str, int]]:
     """Layer -> how many numbers its output has."""
     for layer in path:
         yield layer, math.prod(shape_of(layer, *shape))
+
+
+def _tile(layer: str, shape: Shape, gpu: bool) -> tuple[int, int]:
+    """The sides of a tile, of outputs and of inputs, in a convolution."""
+    height, width, _ = shape_of(layer, *shape)
+    transform = F4 if gpu else transform_for(CONVOLUTIONS[layer], (height, width))
+    return transform.m, transform.n
 
 
 def _tiles(shape: Shape, path: Sequence[str]) -> int:

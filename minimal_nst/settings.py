@@ -401,8 +401,8 @@ class Settings:
         known = isinstance(self.size, int) and not (self.size_pixels or self.width or self.height)
         if isinstance(self.scales, tuple) and known and max(self.scales) > self.longer:
             raise UsageError(
-                f"scales are {','.join(map(str, self.scales))}, size is {self.size}; none can be "
-                "larger than the size"
+                f"scales are {','.join(map(str, self.scales))}, the painting's longer side is "
+                f"{self.size}; none can be larger"
             )
         if not (self.content_taps or self.style_taps):
             raise UsageError("all content and style weights are 0, so there is nothing to paint")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -103,7 +104,8 @@ def test_memory_that_does_not_suffice(capsys, monkeypatch, out):
     args = ["stylize", CONTENT, STYLE, "-o", out, "--size", "200", "--iterations", "1", "-q"]
     code, _, stderr = run(capsys, *args)
     assert code == 4
-    assert "size 200 needs about 0.2" in stderr
+    assert "--size 200 needs about 0.2" in stderr
+    assert re.search(r"choose --size \d+ or less, or try it all the same with --force", stderr)
     assert not out.exists()
     assert run(capsys, *args, "--force") == (0, "", "")
     assert out.exists()
@@ -212,7 +214,12 @@ BAD_USAGE = {
         *("--size-pixels", "9"),
     ],
     "would have 17x7 pixels at size 17": ["--width", "17"],
-    "scales are 64,128, size is 100": ["--scales", "64,128", "--width", "100"],
+    "--scales are 64,128, the painting's longer side is 100": [
+        "--scales",
+        "64,128",
+        "--width",
+        "100",
+    ],
     "--size does nothing here: --size-pixels, --width or": ["--size", "64", "--height", "64"],
     "--size-pixels does nothing here: --width or --h": ["--size-pixels", "999", "--height", "64"],
     "--style-scale does nothing here: --style-size": ["--style-scale", "2", "--style-size", "64"],

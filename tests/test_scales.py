@@ -50,7 +50,7 @@ def test_sizes(size, scales, sizes):
         ("8,128", "scales are '8,128'; each must be larger than the one before, the first at"),
         ("256,128", "scales are '256,128'; each must be larger"),
         ("128,128", "scales are '128,128'; each must be larger"),
-        ("128,1024", "scales are 128,1024, size is 384; none can be larger than the size"),
+        ("128,1024", "scales are 128,1024, the painting's longer side is 384; none can be larger"),
     ],
 )
 def test_wrong_scales(scales, message):

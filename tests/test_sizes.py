@@ -81,7 +81,9 @@ def test_it_is_painted_so(content, style):
     assert painting.image.shape == (32, 48, 3)
     original = nst.Settings(size="original", scales=(24, 36), iterations=1)
     assert nst.stylize(content, style, original).image.shape == content.shape
-    with pytest.raises(UsageError, match="scales are 24,99, size is 72; none can be larger"):
+    with pytest.raises(
+        UsageError, match="scales are 24,99, the painting's longer side is 72; none can be larger"
+    ):
         nst.stylize(content, style, dataclasses.replace(original, scales=(24, 99)))
 
 

@@ -90,10 +90,16 @@ def main(argv: Sequence[str] | None = None, after: Any = None) -> int:
 
 
 def _as_typed(message: str, filed: set[str]) -> str:
-    """Call settings by their options: 'style_size' -> '--style-size'; but not those of a file."""
-    names = [field.name for field in dataclasses.fields(Settings) if "_" in field.name]
-    pattern = rf"(?<![\w/.-])({'|'.join(names)})(?![\w/.-])"
-    return re.sub(pattern, lambda m: m[0] if m[0] in filed else flag(m[0]), message)
+    """Call settings by their options: 'style_size' -> '--style-size'; but not those of a file.
+
+    A name of one word may be a word like any other: it is taken for a setting where its value follows.
+    """
+    names = [field.name for field in dataclasses.fields(Settings)]
+    several = rf"(?<![\w/.-])({'|'.join(name for name in names if '_' in name)})(?![\w/.-])"
+    single = rf"(^|(?<=, )|(?<=choose )|(?<=with ))({'|'.join(names)})(?= is | are | \d|$)"
+    for pattern in (several, single):
+        message = re.sub(pattern, lambda m: m[0] if m[0] in filed else flag(m[0]), message)
+    return message
 
 
 def _show(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -45,7 +45,7 @@ def add_parser(commands: Any) -> None:
         help="longer sides of the paintings [128,256,512,1024]",
     )
     add_options(parser, CHOICES)
-    parser.set_defaults(run=run, parser=parser)
+    parser.set_defaults(run=run, parser=parser, filed={"size"})  # which is an option of others
 
 
 def read_sizes(text: str) -> tuple[int, ...]:

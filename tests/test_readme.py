@@ -76,7 +76,7 @@ def test_the_figures_are_those_of_the_benchmarks():
     for size, claim in ((512, r"take ([\d.]+) times as long"), (1024, r"at 1024 ([\d.]+) times")):
         assert 0 <= min(ratios(size)) - float(re.search(claim, README).group(1)) < 0.1
     assert 2 <= min(ratios(256)) < 2.1  # "twice"
-    assert 1.2 <= min(ratios(128)) < 1.25  # "a fifth longer"
+    assert 1.3 <= min(ratios(128)) < 1.4  # "a third longer"
     sentence = BENCHMARKS.partition("On the older EPYC the ratios were")[2].partition(
         "with the code"
     )[0]
@@ -85,7 +85,7 @@ def test_the_figures_are_those_of_the_benchmarks():
         min(pair) for pair in zip(numbers[:4], numbers[4:], strict=True)
     )
     found = re.search(
-        r"on an older one ([\d.]+) and ([\d.]+) times,\stwice, and a third longer", README
+        r"on an older one, before our last gains, ([\d.]+) and ([\d.]+) times,\stwice, and a third longer", README
     )
     for ratio, claim in zip((large, largest), found.groups(), strict=True):
         assert 0 <= ratio - float(claim) < 0.1

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -72,62 +73,123 @@ def needed(
     """
     rows, columns = canvas(*content, settings.margin)
     content = content[0] + sum(rows), content[1] + sum(columns)
-    item = {"float32": 4, "float64": 8}[settings.dtype]
     every = {*settings.content_taps, *settings.style_taps}
     path = LAYERS[: depth_of(every)]
-    fast = settings.conv == "winograd"
     here = dict(_values(content, path))
     there = [dict(_values(shape, path)) for shape in styles]
-
-    kept = sum(here[tap] for tap in every)
-    targets = sum(here[tap] for tap in settings.content_taps)
-    products = sum(
-        math.prod(CONVOLUTIONS[layer]) * (_tile(layer, content, gpu)[1] ** 2 if fast else 9)
-        for layer in path
-        if layer in CONVOLUTIONS
-    )
-    fixed = CODES + item * (products + targets)
-    if fast and gpu:
-        fixed = item * (2 * products + targets)  # there and back
-        outputs = {step[-1] for step in fused(path, every)}
-        gates = sum(here[layer] for layer in outputs)
-        most = min(TILES // item, max(_tiles(shape, path) for shape in (content, *styles)))
-        # of the gradients of the taps, and of the largest map and the one behind a pooling
-        painting = item * (2 * kept + targets + max(here.values()) * 5 // 4) + gates
-        painting += item * most
-        passing = 2 * max(v[layer] for v in there for layer in outputs) + most
-    elif fast:
-        wide = [layer for layer in path if layer[:5] in ("conv4", "conv5")]
-        tiles = [
-            v[layer] * n**2 // m**2
-            for v, shape in zip((here, *there), (content, *styles), strict=True)
-            for layer in wide
-            for m, n in [_tile(layer, shape, gpu)]
-        ]
-        fixed += WORKER * threads + 2 * min(SHARED, item * max(tiles, default=0))
-        # a ReLU is in one step with its convolution, and with the pooling after it
-        steps = [layer for layer in path if layer.startswith("relu") and layer not in every]
-        between = [_pool_after(layer, path) or layer for layer in steps]
-        scratch = 2 * max((here[layer] for layer in between), default=0)
-        gates = sum(here[layer] for layer in between)
-        painting = item * (kept + 2 * targets + scratch) + gates
-        passing = 2 * max((v[layer] for v in there for layer in between), default=0)
-    else:
-        gates = sum(here[layer] for layer in path if layer.startswith("relu"))
-        painting = item * (2 * kept + 4 * max(here.values())) + gates
-        passing = 4 * max(max(values.values()) for values in there)
+    run = _Run(settings, every, path, [content, *styles], [here, *there], threads)
+    engine = _textbook if settings.conv == "im2col" else _on_gpu if gpu else _fast
+    fixed, painting, passing = engine(run)
     if masked or settings.style_statistic != "gram":
         # a layer's features times the mask, less their mean, and the gradient of either
-        painting += item * 4 * max((here[tap] for tap in settings.style_taps), default=0)
+        painting += 4 * max((here[tap] for tap in settings.style_taps), default=0)
         passing += 2 * max((v[tap] for v in there for tap in settings.style_taps), default=0)
+    seeing = max(sum(values[tap] for tap in settings.style_taps) for values in there)
+    painting = run.item * painting + _optimiser(settings, gpu) * 3 * math.prod(content)
+    return int(run.item * fixed + max(painting, run.item * (seeing + passing)))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What an engine's memory depends on.
+
+    Attributes
+    ----------
+    settings : Settings
+    every : set of str
+        The taps.
+    path : sequence of str
+        The layers up to the deepest.
+    shapes : list of (int, int)
+        Of the content as it is painted, and of the styles.
+    values : list of dict
+        For each of these, layer -> how many numbers its output has.
+    threads : int
+    """
+
+    settings: Settings
+    every: Collection[str]
+    path: Sequence[str]
+    shapes: Sequence[Shape]
+    values: Sequence[dict[str, int]]
+    threads: int
+
+    @property
+    def item(self) -> int:
+        """Bytes of a number."""
+        return {"float32": 4, "float64": 8}[self.settings.dtype]
+
+    @property
+    def kept(self) -> int:
+        """Numbers of the taps' outputs."""
+        return sum(self.values[0][tap] for tap in self.every)
+
+    @property
+    def targets(self) -> int:
+        """Numbers that the content's taps shall have."""
+        return sum(self.values[0][tap] for tap in self.settings.content_taps)
+
+    def kernels(self, numbers: Callable[[str], int]) -> int:
+        """Numbers of all kernels, of which a layer has so many for each pair of channels."""
+        layers = (layer for layer in self.path if layer in CONVOLUTIONS)
+        return sum(math.prod(CONVOLUTIONS[layer]) * numbers(layer) for layer in layers)
+
+
+Needs: TypeAlias = tuple[float, float, float]
+"""Numbers that an engine needs all the time; besides, while it paints; besides its taps, while it
+describes a style."""
+
+
+def _textbook(run: _Run) -> Needs:
+    """Of `engine.Textbook`, on either device."""
+    here, *there = run.values
+    gates = sum(here[layer] for layer in run.path if layer.startswith("relu")) / run.item
+    fixed = run.kernels(lambda layer: 9) + run.targets + CODES / run.item
+    painting = 2 * run.kept + 4 * max(here.values()) + gates
+    return fixed, painting, 4 * max(max(values.values()) for values in there)
+
+
+def _fast(run: _Run) -> Needs:
+    """Of `engine.Fast`."""
+    here, *there = run.values
+    wide = [layer for layer in run.path if layer[:5] in ("conv4", "conv5")]
+    tiles = [
+        values[layer] * n**2 // m**2
+        for values, shape in zip(run.values, run.shapes, strict=True)
+        for layer in wide
+        for m, n in [_tile(layer, shape)]
+    ]
+    fixed = run.kernels(lambda layer: _tile(layer, run.shapes[0])[1] ** 2) + run.targets
+    fixed += 2 * min(SHARED // run.item, max(tiles, default=0))
+    # a ReLU is in one step with its convolution, and with the pooling after it
+    steps = [layer for layer in run.path if layer.startswith("relu") and layer not in run.every]
+    between = [_pool_after(layer, run.path) or layer for layer in steps]
+    scratch = 2 * max((here[layer] for layer in between), default=0)
+    gates = sum(here[layer] for layer in between) / run.item
+    painting = run.kept + 2 * run.targets + scratch + gates
+    passing = 2 * max((values[layer] for values in there for layer in between), default=0)
+    return fixed + (CODES + WORKER * run.threads) / run.item, painting, passing
+
+
+def _on_gpu(run: _Run) -> Needs:
+    """Of `gpu.Gpu`."""
+    here, *there = run.values
+    fixed = 2 * run.kernels(lambda layer: F4.n**2) + run.targets  # there and back
+    outputs = {step[-1] for step in fused(run.path, run.every)}
+    gates = sum(here[layer] for layer in outputs) / run.item
+    most = min(TILES // run.item, max(_tiles(shape, run.path) for shape in run.shapes))
+    # of the gradients of the taps, and of the largest map and the one behind a pooling
+    painting = 2 * run.kept + run.targets + max(here.values()) * 5 // 4 + gates + most
+    return fixed, painting, 2 * max(values[layer] for values in there for layer in outputs) + most
+
+
+def _optimiser(settings: Settings, gpu: bool) -> int:
+    """Bytes of an optimiser for each number of the picture."""
     optimizer = settings.optimizer or ("own-lbfgs" if gpu else "lbfgs")
     always, doubles, by_hand = VECTORS[optimizer]
     pairs = min(settings.history or HISTORY[optimizer], settings.iterations)
-    number = 2 if settings.dtype == "float32" else item
-    vectors = 8 * (always + doubles * pairs) + number * by_hand * pairs
-    optimiser = vectors * 3 * content[0] * content[1]
-    seeing = max(sum(values[tap] for tap in settings.style_taps) for values in there)
-    return fixed + max(painting + optimiser, item * (seeing + passing))
+    number = 2 if settings.dtype == "float32" else 8
+    return 8 * (always + doubles * pairs) + number * by_hand * pairs
 
 
 def _values(shape: Shape, path: Sequence[str]) -> Iterator[tuple[str, int]]:
@@ -136,10 +198,10 @@ def _values(shape: Shape, path: Sequence[str]) -> Iterator[tuple[str, int]]:
         yield layer, math.prod(shape_of(layer, *shape))
 
 
-def _tile(layer: str, shape: Shape, gpu: bool) -> tuple[int, int]:
-    """The sides of a tile, of outputs and of inputs, in a convolution."""
+def _tile(layer: str, shape: Shape) -> tuple[int, int]:
+    """The sides of the fast engine's tiles, of outputs and of inputs, in a convolution."""
     height, width, _ = shape_of(layer, *shape)
-    transform = F4 if gpu else transform_for(CONVOLUTIONS[layer], (height, width))
+    transform = transform_for(CONVOLUTIONS[layer], (height, width))
     return transform.m, transform.n
 
 

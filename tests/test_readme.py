@@ -85,7 +85,8 @@ def test_the_figures_are_those_of_the_benchmarks():
         min(pair) for pair in zip(numbers[:4], numbers[4:], strict=True)
     )
     found = re.search(
-        r"on an older one, before our last gains, ([\d.]+) and ([\d.]+) times,\stwice, and a third longer", README
+        r"on an older one, before our last gains, ([\d.]+) and ([\d.]+) times,\stwice, and a third longer",
+        README,
     )
     for ratio, claim in zip((large, largest), found.groups(), strict=True):
         assert 0 <= ratio - float(claim) < 0.1

@@ -59,7 +59,7 @@ def sum_of(x: Array) -> Any:
     """Sum in double precision: a NumPy number; on a GPU an array without axes.
 
     CuPy comes with a sum of numbers that have its precision already. One that converts them on the
-    way it would have to compile first, for four seconds.
+    way it would have to compile first, which takes seconds.
     """
     dtype = "complex128" if x.dtype.kind == "c" else "float64"
     return x.sum(dtype=dtype) if array_module(x) is np else x.astype(dtype).sum()

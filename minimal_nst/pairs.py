@@ -9,9 +9,9 @@ Of float32 numbers 16 bits each are kept, and of each row v of a picture how lar
 
 .. math:: v \approx \frac{\max |v|}{32767} \, n, \qquad n \in \{-32767, \ldots, 32767\}
 
-which leaves room for twice as many. (On a GPU, of each lane of a row: its thread then asks no other.) All inner products are those of the pairs as they are kept, so B
-is right, but for pairs that differ by a hundred-thousandth from those that were met; the Hessian has
-changed by more since. Of float64 numbers, which are there for checks, no bit is given away.
+which leaves room for twice as many. (On a GPU, of each lane of a row: its thread then asks no other.)
+All inner products are those of the pairs as they are kept, so B is right, but for pairs that differ
+by a hundred-thousandth from those that were met; the Hessian has changed by more since. Of float64 numbers, which are there for checks, no bit is given away.
 
 Glossary::
 

@@ -102,7 +102,7 @@ F4 = toom_cook((0.0, 1.0, -1.0, -2.0, 0.5))
 
 F6 = toom_cook((0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5))
 """F(6x6, 3x3): a fifth fewer products, and less to write and read; but its transformed kernels are
-1.8 times as large, and its rounding errors 2.7 times. These points were the best of those we tried."""
+1.8 times as large, and its rounding errors larger too. The points were chosen in the same way."""
 
 F2 = toom_cook((0.0, 1.0, -1.0))
 """F(2x2, 3x3): 16 products for 4 outputs; its transformed kernels are less than half as large."""

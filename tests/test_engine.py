@@ -181,7 +181,7 @@ def test_tiles_are_as_large_as_pays(channels, side, m):
 
 
 def test_a_large_picture_in_large_tiles_is_the_textbooks(weights, rng):
-    """The loss within 1e-5 of the textbook's in float64, the gradient but for ties that fall otherwise."""
+    """A layer's features and the gradient from it, in float32 against the textbook's in float64."""
     x = preprocess(rng.uniform(0, 255, (131, 137, 3)))
     found = []
     for options in ({"conv": "im2col", "dtype": "float64"}, {}):

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,11 @@ are bound by their matrix products and want tall matrices."""
 
 SHARED_FROM = 512
 """Channels of the wider side from which all threads share a band."""
+
+COPIED_UP_TO = 128
+"""Channels of the wider side up to which the transformed kernels are kept twice, for the way back
+transposed: with AVX-512, OpenBLAS is up to twice as fast if it need not read them so. Those of the
+wider layers would be dear, and the tall matrices gain less."""
 
 PART = 2**7
 """Positions of a shared band that a thread transforms at a time, at least."""
@@ -116,7 +122,15 @@ class Winograd:
 
     def backward(self, job: Job) -> None:
         """Carry the gradient back: the input is dL/dy, the output dL/dx."""
-        Winograd(self.U.transpose(0, 2, 1), None, self.transform.turned())._convolve(job)
+        self._turned._convolve(job)
+
+    @cached_property
+    def _turned(self) -> Winograd:
+        """With the kernel turned by 180 degrees, and the channels exchanged."""
+        U = self.U.transpose(0, 2, 1)
+        if max(self.channels) <= COPIED_UP_TO:
+            U = np.ascontiguousarray(U)
+        return Winograd(U, None, self.transform.turned())
 
     def _convolve(self, job: Job) -> None:
         if max(self.channels) < SHARED_FROM:

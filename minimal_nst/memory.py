@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from .architecture import CONVOLUTIONS, LAYERS, canvas, depth_of, fused, shape_of
-from .convolution import transform_for
+from .convolution import COPIED_UP_TO, transform_for
 from .errors import OutOfMemory
 from .settings import HISTORY, SMALLEST, Settings
 from .winograd import F4
@@ -159,7 +159,9 @@ def _fast(run: _Run) -> Needs:
         for layer in wide
         for m, n in [_tile(layer, shape)]
     ]
-    fixed = run.kernels(lambda layer: _tile(layer, run.shapes[0])[1] ** 2) + run.targets
+    fixed = run.targets + run.kernels(
+        lambda layer: _tile(layer, run.shapes[0])[1] ** 2 * _copies(layer)
+    )
     fixed += 2 * min(SHARED // run.item, max(tiles, default=0))
     # a ReLU is in one step with its convolution, and with the pooling after it
     steps = [layer for layer in run.path if layer.startswith("relu") and layer not in run.every]
@@ -203,6 +205,11 @@ def _tile(layer: str, shape: Shape) -> tuple[int, int]:
     height, width, _ = shape_of(layer, *shape)
     transform = transform_for(CONVOLUTIONS[layer], (height, width))
     return transform.m, transform.n
+
+
+def _copies(layer: str) -> int:
+    """How often the fast engine keeps a convolution's transformed kernels: some for the way back, too."""
+    return 2 if max(CONVOLUTIONS[layer]) <= COPIED_UP_TO else 1
 
 
 def _tiles(shape: Shape, path: Sequence[str]) -> int:

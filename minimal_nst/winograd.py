@@ -108,6 +108,11 @@ F2 = toom_cook((0.0, 1.0, -1.0))
 """F(2x2, 3x3): 16 products for 4 outputs; its transformed kernels are less than half as large."""
 
 
+SMALL = 10**6
+"""Multiplications of a product up to which OpenBLAS, where there is AVX-512, reads the factors as
+they lie. Larger ones it packs, which is worth it for a product of large sides: not for these."""
+
+
 def transform_kernel(kernel: np.ndarray, transform: Transform = F4) -> np.ndarray:
     """Return U = G g G^T of every pair of channels.
 
@@ -168,17 +173,17 @@ def transform_input(
     whole = range(1 - above, (len(x) - above - 1) // m)  # of these tiles, all rows are in x
     if whole:
         inputs = _windows(x[m * whole.start - 1 + above :], len(whole), n, m)
-        np.matmul(B, inputs, out=_as_rows(rows[whole.start : whole.stop]))  # B^T d
+        _apply(B, inputs, _as_rows(rows[whole.start : whole.stop]))  # B^T d
     for t in {0, down - 1}.difference(whole):
         top = m * t - 1 + above
         inside = slice(max(top, 0), min(top + n, len(x)))  # outside of the picture: zeros
         i = slice(inside.start - top, inside.stop - top)
-        np.matmul(B[:, i], _as_rows(x[inside]), out=_as_rows(rows[t]))
+        _apply(B[:, i], _as_rows(x[inside]), _as_rows(rows[t]))
     d = _take(spare, n, n, down, across, C_in)
     tile_row, row, column, channel = uncut.strides
     strides = (column, row, tile_row, m * column, channel)
     d[...] = np.ndarray(d.shape, d.dtype, uncut, 0, strides)  # tiles overlap by two
-    np.matmul(B, _for_each_row(d), out=_for_each_row(V))  # B^T d B
+    _apply(B, _for_each_row(d), _for_each_row(V))  # B^T d B
 
 
 def transform_output(
@@ -215,20 +220,32 @@ def transform_output(
     if bias is not None:
         Z[1, 1] += bias  # A^T of the point (1, 1) is all ones: it reaches all outputs
     outputs = _take(spare, m, n, down, across, C_out)
-    np.matmul(A, _for_each_row(Z), out=_for_each_row(outputs))  # Z A
+    _apply(A, _for_each_row(Z), _for_each_row(outputs))  # Z A
     joined = _take(strip, down, n, m * across, C_out)
     joined.reshape(down, n, across, m, C_out)[...] = outputs.transpose(2, 1, 3, 0, 4)
     rows = joined[:, :, :W]  # the last tile may hang over the edge, on the right and below
     full, rest = divmod(h, m)
     tall = y[: m * full].reshape(full, m, W, C_out)
-    np.matmul(A, _as_rows(rows[:full]), out=_as_rows(tall))  # A^T Z A
+    _apply(A, _as_rows(rows[:full]), _as_rows(tall))  # A^T Z A
     if rest:
-        np.matmul(A[:rest], _as_rows(rows[full]), out=_as_rows(y[m * full :]))
+        _apply(A[:rest], _as_rows(rows[full]), _as_rows(y[m * full :]))
 
 
 def _take(buffer: np.ndarray, *shape: int) -> np.ndarray:
     """The beginning of a buffer, as an array of this shape."""
     return buffer[: math.prod(shape)].reshape(shape)
+
+
+def _apply(matrix: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
+    """Write matrix @ x, for wide (..., n, N) x, in pieces of columns that make `SMALL` products."""
+    N, pieces = x.shape[-1], 1
+    while matrix.size * N > pieces * SMALL and N % (2 * pieces) == 0:
+        pieces *= 2
+
+    def cut(x: np.ndarray) -> np.ndarray:
+        return x.reshape(*x.shape[:-1], pieces, N // pieces).swapaxes(-2, -3)
+
+    np.matmul(matrix, cut(x), out=cut(out))
 
 
 def _as_rows(x: np.ndarray) -> np.ndarray:

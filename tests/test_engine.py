@@ -129,9 +129,14 @@ def test_network_is_the_textbooks(weights, rng, taps, pooling, threads):
 
 @pytest.mark.parametrize("shared_from", [0, 128, 1000])
 @pytest.mark.parametrize("band", [1, 2**18, 2**30])
-@pytest.mark.parametrize("m", [2, 4, 6])
-def test_however_it_is_cut(weights, rng, monkeypatch, shared_from, band, m):
-    """Bands of a row of tiles, of a few, of all; each a thread's own or shared by all."""
+@pytest.mark.parametrize(("m", "small", "copied"), [(2, 10**6, 512), (4, 2000, 0), (6, 50, 128)])
+def test_however_it_is_cut(weights, rng, monkeypatch, shared_from, band, m, small, copied):
+    """Bands of a row of tiles, of a few, of all; each a thread's own or shared by all.
+
+    And the transforms in one product or in many, with kernels that are transposed or copied.
+    """
+    monkeypatch.setattr(winograd, "SMALL", small)
+    monkeypatch.setattr(convolution, "COPIED_UP_TO", copied)
     monkeypatch.setattr(convolution, "BAND_BYTES", {512: band})
     monkeypatch.setattr(convolution, "SHARED_FROM", shared_from)
     tiles = {2: winograd.F2, 4: winograd.F4, 6: winograd.F6}[m]
@@ -158,6 +163,35 @@ def test_small_pictures_have_smaller_tiles_and_a_network_serves_all_sizes(weight
         for vgg in (one, fresh):
             assert vgg.engine._convolution("conv4_1", ours.shape[:2]).transform.m == m
             assert vgg.engine._convolution("conv2_1", ours.shape[:2]).transform.m == 4
+
+
+@pytest.mark.parametrize(("width", "copied"), [(8, True), (128, True), (129, False)])
+def test_narrow_layers_keep_their_kernels_twice(rng, width, copied):
+    """Transposed in memory for the way back, once and for all; of the wide ones it is a view."""
+    kernels = rng.standard_normal((16, 3, width))
+    there = convolution.Winograd(kernels, None, winograd.F2)
+    back = there._turned
+    assert back is there._turned
+    assert np.array_equal(back.U, kernels.transpose(0, 2, 1))
+    assert back.U.flags.c_contiguous == copied
+    assert np.shares_memory(back.U, kernels) != copied
+
+
+@pytest.mark.parametrize("N", [1, 7, 64, 96, 2**12])
+def test_products_in_pieces(rng, N, monkeypatch):
+    """None has more multiplications than is said, where the width can be halved so often."""
+    asked = []
+    matmul = np.matmul
+    spy = lambda a, b, out: asked.append(b.shape) or matmul(a, b, out=out)
+    monkeypatch.setattr(winograd, "SMALL", 24 * 64)
+    matrix, x = rng.standard_normal((4, 6)), rng.standard_normal((3, 6, N + 5))[..., :N]
+    out = np.zeros((3, 4, N + 2))
+    with monkeypatch.context() as patch:
+        patch.setattr(winograd.np, "matmul", spy)
+        winograd._apply(matrix, x, out[..., :N])
+    np.testing.assert_allclose(out[..., :N], matrix @ x, rtol=1e-13, atol=1e-13)
+    assert not out[..., N:].any()
+    assert [shape[-1] for shape in asked] == [{1: 1, 7: 7, 64: 64, 96: 48}.get(N, 64)]
 
 
 @pytest.mark.parametrize(

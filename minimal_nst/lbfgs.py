@@ -24,8 +24,9 @@ Glossary::
 
 References
 ----------
-Nocedal & Wright (2006), "Numerical Optimization": algorithms 7.4 (two loops), 3.5 and 3.6 (line
-search), equations 7.20 (scaling) and 3.59 (cubic interpolation).
+Nocedal & Wright (2006), "Numerical Optimization": algorithm 7.4 (two loops), equations 3.6
+(Wolfe conditions), 7.20 (scaling) and 3.59 (cubic interpolation). Lewis & Overton (2013), "Nonsmooth
+optimization via quasi-Newton methods", algorithm 2.6 (line search).
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ from .pairs import Pairs, dot
 Function = Callable[[Array], tuple[float, Array]]
 
 DECREASE, CURVATURE = 1e-4, 0.9
-"""The strong Wolfe conditions: how much of the first slope's promise a step must keep, and how much
-of the slope may be left."""
+"""The Wolfe conditions: how much of the first slope's promise a step must keep, and how much of the
+way down may still lie ahead."""
 
 TRIALS = 20
 """Evaluations after which a line search gives up."""
@@ -137,7 +138,10 @@ class Trial:
 
 
 def line_search(phi: Callable[[float], Trial], start: Trial, t: float) -> Trial:
-    """Find a step for which the strong Wolfe conditions hold.
+    """Find a step for which the Wolfe conditions hold.
+
+    A step may end beyond the minimum, where the slope rises, if it is low enough there: it says as
+    much about the Hessian, and the next step, which is wiser, gains more than a second trial.
 
     Parameters
     ----------
@@ -156,22 +160,19 @@ def line_search(phi: Callable[[float], Trial], start: Trial, t: float) -> Trial:
 
     References
     ----------
-    Nocedal & Wright (2006), algorithms 3.5 and 3.6.
+    Lewis & Overton (2013), algorithm 2.6; halving there is a cubic's minimum here.
     """
-    lower = best = start  # the lowest so far of the interval that is searched
-    upper: Trial | None = None  # its other end, once there is one
+    lower = best = start  # from where it goes down
+    upper: Trial | None = None  # where it has been too far, once it was
     for _ in range(TRIALS):
         trial = phi(t)
         best = min(best, trial, key=lambda trial: trial.loss)
         too_high = trial.loss > start.loss + DECREASE * trial.t * start.slope
         if too_high or trial.loss >= lower.loss:
             upper = trial
-        elif abs(trial.slope) <= -CURVATURE * start.slope:
+        elif trial.slope >= CURVATURE * start.slope:
             return trial
         else:
-            ahead = upper.t - lower.t if upper else 1.0
-            if trial.slope * ahead >= 0:  # it rises towards the other end: the minimum is behind
-                upper = lower
             lower = trial
         t = 4 * t if upper is None else _between(lower, upper)
         if upper is not None and t in (lower.t, upper.t):  # no number is left between them

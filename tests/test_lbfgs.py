@@ -308,7 +308,7 @@ FUNCTIONS = {  # phi and its slope at t; the first slope is negative
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("first", [1e-4, 1.0, 50.0])
-def test_line_search_fulfils_the_strong_wolfe_conditions(name, first):
+def test_line_search_fulfils_the_wolfe_conditions(name, first):
     f, slope = FUNCTIONS[name]
     tried = []
 
@@ -320,8 +320,21 @@ def test_line_search_fulfils_the_strong_wolfe_conditions(name, first):
     end = line_search(phi, start, first)
     assert end.t > 0
     assert end.loss <= start.loss + DECREASE * end.t * start.slope
-    assert abs(end.slope) <= CURVATURE * abs(start.slope)
+    assert end.slope >= CURVATURE * start.slope
     assert len(tried) <= 16
+
+
+@pytest.mark.parametrize(("minimum", "trials"), [(0.49, 2), (0.52, 1), (9.0, 1), (11.0, 2)])
+def test_a_step_may_end_beyond_the_minimum_but_not_far_before_it(minimum, trials):
+    """Of a parabola: at twice the way to the minimum it is as high as at the start."""
+    tried = []
+
+    def phi(t):
+        tried.append(t)
+        return Trial(t, (t - minimum) ** 2, 2 * (t - minimum))
+
+    line_search(phi, phi(0.0), 1.0)
+    assert len(tried[1:]) == trials
 
 
 def test_line_search_returns_the_start_if_nothing_is_lower():

@@ -75,11 +75,11 @@ def column(way, position, section):
 def test_the_figures_are_those_of_the_benchmarks():
     for size, claim in (
         (128, r"at 128 ([\d.]+) times"),
+        (256, r"at 256 ([\d.]+) times"),
         (512, r"take ([\d.]+) times as long"),
         (1024, r"at 1024 ([\d.]+) times"),
     ):
         assert 0 <= min(ratios(size)) - float(re.search(claim, README).group(1)) < 0.1
-    assert 2 <= min(ratios(256)) < 2.1  # "twice"
     sentence = BENCHMARKS.partition("On the older EPYC the ratios were")[2].partition(
         "with the code"
     )[0]

@@ -130,7 +130,7 @@ def line_search(phi: Callable[[float], Trial], start: Trial, t: float) -> Trial:
     """Find a step for which the Wolfe conditions hold.
 
     A step may end beyond the minimum, where the slope rises, if it is low enough there: it says as
-    much about the Hessian, and the next step, which is wiser, gains more than a second trial.
+    much about the Hessian, and the next step, which is wiser, mostly gains more than a second trial.
 
     Parameters
     ----------

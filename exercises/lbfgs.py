@@ -46,8 +46,8 @@ from minimal_nst.pairs import Pairs, dot
 Function = Callable[[Array], tuple[float, Array]]
 
 DECREASE, CURVATURE = 1e-4, 0.9
-"""The Wolfe conditions: how much of the first slope's promise a step must keep, and how much of the
-way down may still lie ahead."""
+"""The Wolfe conditions: how much of the first slope's promise a step must keep, and how much of
+that slope may be left at its end."""
 
 TRIALS = 20
 """Evaluations after which a line search gives up."""

@@ -343,6 +343,12 @@ def test_line_search_returns_the_start_if_nothing_is_lower():
     assert line_search(lambda t: Trial(t, 1.0 + t, 1.0), start, 1.0) is start
 
 
+def test_a_step_that_changes_nothing_is_not_taken():
+    """Where what the slope promises is less than the loss' last digit."""
+    start = Trial(0.0, 1.0, -1e-20)
+    assert line_search(lambda t: Trial(t, 1.0, -1e-20 / (1 + t)), start, 1.0) is start
+
+
 def ill_conditioned(x):
     scale = np.logspace(0, 6, x.size)
     return float((scale * x * x).sum()), 2 * scale * x

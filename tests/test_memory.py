@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 from minimal_nst import VGG19, Settings, cli, gpu, images, memory, pipeline, stylize
+from minimal_nst.architecture import CONVOLUTIONS
 from minimal_nst.errors import OutOfMemory
 
 import strict
@@ -41,6 +42,23 @@ def test_prediction_is_within_a_fifth_of_the_peak(benchmark, choice):
     """At 256 pixels; ``python benchmarks/memory.py`` does it up to 1024."""
     predicted, measured = benchmark.measure(256, **choice)
     assert predicted == pytest.approx(measured, rel=0.2)
+
+
+def test_kernels_are_counted_as_the_engine_keeps_them(weights, rng):
+    """Numbers of each convolution's, those for the way back among them where they are copies."""
+    vgg, shape = VGG19(weights), (40, 43)
+    features, tape = vgg.forward(rng.standard_normal((*shape, 3)).astype("float32"), ["relu5_1"])
+    vgg.backward(tape, features)
+    counted = 0
+    for layer, convolution in vgg.engine._prepared.items():
+        if layer == "conv1_1":  # which has no tiles; 27 times 64 numbers, it does not matter
+            continue
+        there, back = convolution.U, convolution._turned.U
+        kept = there.size if np.shares_memory(there, back) else there.size + back.size
+        _, n = memory._tile(layer, shape)
+        assert memory._copies(layer) * n * n * np.prod(CONVOLUTIONS[layer]) == kept
+        counted += 1
+    assert counted == 12
 
 
 @pytest.mark.parametrize(

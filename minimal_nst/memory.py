@@ -159,17 +159,21 @@ def _fast(run: _Run) -> Needs:
         for layer in wide
         for m, n in [_tile(layer, shape)]
     ]
-    fixed = run.targets + run.kernels(
-        lambda layer: _tile(layer, run.shapes[0])[1] ** 2 * _copies(layer)
-    )
-    fixed += 2 * min(SHARED // run.item, max(tiles, default=0))
+
+    def kernels(shape: Shape) -> int:  # they are those of the picture that is looked at
+        return run.kernels(lambda layer: _tile(layer, shape)[1] ** 2 * _copies(layer))
+
+    fixed = run.targets + 2 * min(SHARED // run.item, max(tiles, default=0))
     # a ReLU is in one step with its convolution, and with the pooling after it
     steps = [layer for layer in run.path if layer.startswith("relu") and layer not in run.every]
     between = [_pool_after(layer, run.path) or layer for layer in steps]
     scratch = 2 * max((here[layer] for layer in between), default=0)
     gates = sum(here[layer] for layer in between) / run.item
-    painting = run.kept + 2 * run.targets + scratch + gates
-    passing = 2 * max((values[layer] for values in there for layer in between), default=0)
+    content, *styles = map(kernels, run.shapes)
+    painting = content + run.kept + 2 * run.targets + scratch + gates
+    passing = max(styles) + 2 * max(
+        (values[layer] for values in there for layer in between), default=0
+    )
     return fixed + (CODES + WORKER * run.threads) / run.item, painting, passing
 
 

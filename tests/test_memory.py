@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from minimal_nst import VGG19, Settings, cli, gpu, images, memory, pipeline, stylize
+from minimal_nst import VGG19, Settings, cli, gpu, images, memory, pipeline, stylize, winograd
 from minimal_nst.architecture import CONVOLUTIONS
 from minimal_nst.errors import OutOfMemory
 
@@ -42,6 +42,14 @@ def test_prediction_is_within_a_fifth_of_the_peak(benchmark, choice):
     """At 256 pixels; ``python benchmarks/memory.py`` does it up to 1024."""
     predicted, measured = benchmark.measure(256, **choice)
     assert predicted == pytest.approx(measured, rel=0.2)
+
+
+def test_kernels_are_those_of_the_picture_that_is_looked_at(monkeypatch):
+    """A large style has larger tiles than a smaller content, and so larger kernels."""
+    settings, shapes = Settings(size=300, optimizer="adam"), ((300, 300), [(1024, 1024)])
+    large = memory.needed(settings, *shapes, threads=2)
+    monkeypatch.setattr(memory, "transform_for", lambda channels, shape: winograd.F4)
+    assert large - memory.needed(settings, *shapes, threads=2) > 100 * 2**20
 
 
 def test_kernels_are_counted_as_the_engine_keeps_them(weights, rng):

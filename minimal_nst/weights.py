@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,11 +102,12 @@ def _locate(path: str | os.PathLike[str] | None) -> tuple[Path, str]:
         raise FileError(f"{path!r} is no path of a weight file; leave it out for the embedded one")
     path = Path(path)
     try:
-        found = path.is_file()
-        what = "not a file" if path.exists() else "no such weight file"
+        what = "" if stat.S_ISREG(path.stat().st_mode) else "not a file"
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last, of a name with a NUL
+        what = "no such weight file"
     except OSError as error:  # a folder that may not be entered, a name too long
-        found, what = False, f"cannot be read ({error.strerror})"
-    if not found:
+        what = f"cannot be read ({error.strerror})"
+    if what:
         raise FileError(f"{path}{source}: {what}; leave it out for the embedded one")
     return path, f"{path}{source}"
 

@@ -48,7 +48,7 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 
 @pytest.fixture(
     params=[
-        pytest.param("strict", marks=pytest.mark.compiler),
+        "strict",
         pytest.param("cuda", marks=pytest.mark.gpu),
     ]
 )
@@ -122,24 +122,19 @@ def projections(array: np.ndarray) -> list[float]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU or a compiler where there is none; everything else runs everywhere.
+    """Skip what needs a GPU where there is none; everything else runs everywhere.
 
-    Where one is expected, REQUIRE_GPU=1 or REQUIRE_COMPILER=1 says so, and without it nothing passes.
+    (What needs a compiler skips itself: `compiled`.) Where one is expected, REQUIRE_GPU=1 or
+    REQUIRE_COMPILER=1 says so, and without it nothing passes.
     """
     if os.environ.get("REQUIRE_GPU") == "1":
         select("cuda")
     elif gpu() is None:
-        _skip(items, "gpu", "needs a GPU that CuPy can use")
-    if compiled.COMPILER is None:
-        if os.environ.get("REQUIRE_COMPILER") == "1":
-            raise pytest.UsageError("REQUIRE_COMPILER=1, but there is no C++ compiler")
-        _skip(items, "compiler", "needs a C++ compiler, which $CXX may name")
-
-
-def _skip(items: list[pytest.Item], mark: str, reason: str) -> None:
-    for item in items:
-        if item.get_closest_marker(mark):
-            item.add_marker(pytest.mark.skip(reason=reason))
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU that CuPy can use"))
+    if compiled.COMPILER is None and os.environ.get("REQUIRE_COMPILER") == "1":
+        raise pytest.UsageError("REQUIRE_COMPILER=1, but there is no C++ compiler")
 
 
 def fitting(preset, *pictures):

@@ -241,7 +241,6 @@ KERNEL_MUTANTS = {
 }
 
 
-@pytest.mark.compiler
 @pytest.mark.parametrize("name", KERNEL_MUTANTS)
 def test_mutants_of_the_kernel_are_rejected(monkeypatch, rng, name):
     before, after = KERNEL_MUTANTS[name]

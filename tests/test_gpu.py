@@ -16,6 +16,7 @@ from minimal_nst.engine import Textbook
 from minimal_nst.gpu import Gpu, combination
 from minimal_nst.vgg import preprocess
 
+import compiled
 import nvrtc
 import strict
 from test_engine import SIZES, TAPS
@@ -85,7 +86,6 @@ MUTANTS = {
 }
 
 
-@pytest.mark.compiler
 @pytest.mark.parametrize("name", MUTANTS)
 def test_mutants_of_the_kernels_are_rejected(monkeypatch, name):
     """By a wrong number, or by a read beyond an array."""
@@ -137,7 +137,6 @@ def test_nan_is_not_hidden_and_the_same_input_gives_the_same_bits(device, weight
     assert np.isnan(device.download(features["relu5_1"])).any()
 
 
-@pytest.mark.compiler
 def test_few_launches_and_one_question(weights, content, style):
     """Three for a convolution with its ReLU and pooling, and a few for each loss."""
     vgg = VGG19(weights, device=strict.BACKEND)
@@ -157,7 +156,6 @@ def test_few_launches_and_one_question(weights, content, style):
         assert strict.LAUNCHES.total() > 5 * 150
 
 
-@pytest.mark.compiler
 def test_tf32_costs_winograd_no_more_than_im2col(weights, content, style, monkeypatch):
     """With factors that are rounded as such a card does, to 10 bits of a mantissa."""
 
@@ -214,3 +212,9 @@ def test_kernels_compile_for_cards_of_all_ages(T, name, card):
     assert int(registers) <= 128  # of 65536, for 512 threads at a time
     with pytest.raises(SyntaxError, match="undefined"):
         nvrtc.compiled(nvrtc.source(PARAMETERS[name], "T x = there_is_none;", T), card)
+
+
+def test_where_nothing_compiles_tests_are_skipped(monkeypatch):
+    monkeypatch.setattr(compiled, "COMPILER", None)
+    with pytest.raises(pytest.skip.Exception, match="needs a C.. compiler"):
+        compiled.library("that was never asked for before")

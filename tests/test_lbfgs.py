@@ -223,7 +223,6 @@ MUTANTS = {
 }
 
 
-@pytest.mark.compiler
 @pytest.mark.parametrize("name", MUTANTS)
 def test_mutants_of_the_kernels_are_rejected(monkeypatch, rng, name):
     before, after = MUTANTS[name]
@@ -234,7 +233,6 @@ def test_mutants_of_the_kernels_are_rejected(monkeypatch, rng, name):
         check_products_and_sums(rng, strict.BACKEND)
 
 
-@pytest.mark.compiler
 def test_a_step_asks_a_device_three_times(rng):
     """However many pairs there are: once when the youngest is added, twice for the direction."""
     up = lambda x: strict.BACKEND.upload(x, "float32")
@@ -420,7 +418,6 @@ def test_rows_of_inner_products_are_summed_in_float64(backend):
     assert np.cumsum((a * a).sum(axis=(1, 2)))[-1] == 2**29  # what float32 would make of it
 
 
-@pytest.mark.compiler
 def test_same_on_a_device(rng):
     """Nothing but what CuPy's arrays can do, to the same numbers."""
     pairs, g = pairs_of(rng), rng.standard_normal(7)

@@ -79,7 +79,6 @@ def test_kernels_are_counted_as_the_engine_keeps_them(weights, rng):
         {"conv": "im2col"},
     ],
 )
-@pytest.mark.compiler
 def test_prediction_for_a_gpu_is_what_lies_on_the_stand_in(monkeypatch, choice):
     """Its arrays are counted at their peak; without the deep layers, whose weights would be nearly all."""
     size, layers = 160, {"style_layers": "relu1_1,relu2_1", "content_layers": "relu2_2"}

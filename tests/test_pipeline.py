@@ -327,7 +327,7 @@ def test_the_default_optimizer_is_scipys_on_a_cpu_and_ours_on_a_gpu(content, sty
 
 
 @pytest.mark.parametrize("optimizer", ["own-lbfgs", "lbfgs", "adam"])
-@pytest.mark.parametrize("conv", ["im2col", pytest.param("winograd", marks=pytest.mark.compiler)])
+@pytest.mark.parametrize("conv", ["im2col", "winograd"])
 def test_a_painting_on_a_device_is_the_cpus(content, style, monkeypatch, optimizer, conv):
     """The whole run on the stand-in, with masks and at two scales."""
     mask = np.zeros(content.shape[:2], "uint8")

@@ -218,6 +218,10 @@ def test_a_bad_file_from_the_environment_names_the_variable(tmp_path, monkeypatc
 def test_folders_and_missing_files(tmp_path):
     with pytest.raises(FileError, match="3 is no path"):
         load_weights(3)
-    for path, what in ((tmp_path, "not a file"), (tmp_path / "no.h5", "no such weight file")):
+    missing = [tmp_path / "no.h5", tmp_path / "no\0.h5", ROOT / "README.md" / "no.h5"]
+    for path, what in (
+        (tmp_path, "not a file"),
+        *((path, "no such weight file") for path in missing),
+    ):
         with pytest.raises(FileError, match=what):
             load_weights(path)

@@ -185,6 +185,15 @@ def test_figure_1(capsys, out, ten):
     assert {settings.init for settings in ten.seen} == {"noise"}
 
 
+@pytest.fixture
+def heard():
+    """Ctrl-C is not ignored, as it is under nohup and in the background of a script."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 def test_an_unfinished_figure_1_is_kept(capsys, out, ten):
     """Want of memory in the third, after a step; then Ctrl-C in the second."""
 

@@ -4,10 +4,10 @@ A GPU wants few launches, each of which does much for every byte that it moves. 
 network is three of them, forward or backward, and what would be passes of their own happens where
 its numbers are in registers anyway:
 
-* `ENTER`  one thread reads one 6x6 tile of one channel and writes B^T d B. On the way back it also
+* `enter`  one thread reads one n x n tile of one channel and writes B^T d B. On the way back it also
   undoes the pooling and the ReLU: it reads dL/dy through the gates;
-* 36 matrix products, (tiles, C_in) @ (C_in, C_out), in one call;
-* `LEAVE`  one thread reads the 36 numbers of one tile and one channel and writes A^T Z A: with the
+* n*n matrix products, (tiles, C_in) @ (C_in, C_out), in one call;
+* `leave`  one thread reads the n*n numbers of one tile and one channel and writes A^T Z A: with the
   bias, rectified, pooled and with the gates that the way back will need; or, on the way back, with
   the gradient that the layer's own tap adds.
 
@@ -37,12 +37,11 @@ from typing import Any
 
 import numpy as np
 
-from . import winograd
 from .architecture import Step, fused
 from .backend import Array, Backend, kernel
 from .convolution import bands
 from .engine import Parameters, Textbook
-from .winograd import F4
+from .winograd import F4, F6, Transform, transform_kernel
 
 TILES_BYTES = 2**29
 """What the tiles of a layer may take at a time, before and after the products. On an H100 less was
@@ -79,16 +78,19 @@ def _times(matrix: np.ndarray, source: str, target: str) -> str:
     )
 
 
-ENTER = f"""
+def _enter(transform: Transform) -> str:
+    """The way in: V = B^T d B. `share` is what a pooling's place receives of the gradient."""
+    m, n = transform.m, transform.n
+    return f"""
 const int c = i % C;
 const ptrdiff_t tile = i / C;
-const int top = 4 * (first + (int)(tile / across)) - 1, left = 4 * (int)(tile % across) - 1;
-T d[6][6], t[6][6];
+const int top = {m} * (first + (int)(tile / across)) - 1, left = {m} * (int)(tile % across) - 1;
+T d[{n}][{n}], t[{n}][{n}];
 #pragma unroll
-for (int r = 0; r < 6; ++r) {{
+for (int q = 0; q < {n}; ++q) {{
     #pragma unroll
-    for (int q = 0; q < 6; ++q) {{
-        const int h = top + (turned ? 5 - r : r), w = left + (turned ? 5 - q : q);
+    for (int r = 0; r < {n}; ++r) {{
+        const int h = top + (turned ? {n} - 1 - r : r), w = left + (turned ? {n} - 1 - q : q);
         const bool inside = h >= 0 && w >= 0 && h >> half < H >> half && w >> half < W >> half;
         const ptrdiff_t there = ((ptrdiff_t)(h >> half) * (W >> half) + (w >> half)) * C + c;
         const ptrdiff_t at = inside ? there : c;  // read anyway: no number waits for another
@@ -97,48 +99,48 @@ for (int r = 0; r < 6; ++r) {{
         const T value = share * x[at];
         d[r][q] = inside && open ? value : 0;
     }}
+{_times(transform.B_T, "d[{}][q]", "t[{}][q]")}
 }}
 #pragma unroll
-for (int q = 0; q < 6; ++q) {{
-{_times(F4.B_T, "d[{}][q]", "t[{}][q]")}
-}}
-#pragma unroll
-for (int r = 0; r < 6; ++r) {{
-    T v[6];
-{_times(F4.B_T, "t[r][{}]", "v[{}]")}
+for (int r = 0; r < {n}; ++r) {{
+    T v[{n}];
+{_times(transform.B_T, "t[r][{}]", "v[{}]")}
     #pragma unroll
-    for (int q = 0; q < 6; ++q) V[((ptrdiff_t)(6 * q + r) * tiles + tile) * C + c] = v[q];
+    for (int q = 0; q < {n}; ++q) V[((ptrdiff_t)({n} * q + r) * tiles + tile) * C + c] = v[q];
 }}
 """
-"""V = B^T d B. `share` is what a pooling's place receives of the gradient."""
 
-LEAVE = f"""
+
+def _leave(transform: Transform) -> str:
+    """The way out: y = A^T Z A, and what else a step does."""
+    m, n = transform.m, transform.n
+    return f"""
 const int c = i % C;
 const ptrdiff_t tile = i / C;
-const int top = 4 * (first + (int)(tile / across)), left = 4 * (int)(tile % across);
-T s[4][6], v[4][4];
+const int top = {m} * (first + (int)(tile / across)), left = {m} * (int)(tile % across);
+T s[{m}][{n}], v[{m}][{m}];
 #pragma unroll
-for (int q = 0; q < 6; ++q) {{
-    T z[6];
+for (int q = 0; q < {n}; ++q) {{
+    T z[{n}];
     #pragma unroll
-    for (int r = 0; r < 6; ++r) z[r] = Z[((ptrdiff_t)(6 * q + r) * tiles + tile) * C + c];
-{_times(F4.A_T, "z[{}]", "s[{}][q]")}
+    for (int r = 0; r < {n}; ++r) z[r] = Z[((ptrdiff_t)({n} * q + r) * tiles + tile) * C + c];
+{_times(transform.A_T, "z[{}]", "s[{}][q]")}
 }}
 #pragma unroll
-for (int r = 0; r < 4; ++r) {{
-{_times(F4.A_T, "s[r][{}]", "v[r][{}]")}
+for (int r = 0; r < {m}; ++r) {{
+{_times(transform.A_T, "s[r][{}]", "v[r][{}]")}
     #pragma unroll
-    for (int q = 0; q < 4; ++q) {{
+    for (int q = 0; q < {m}; ++q) {{
         if (biased) v[r][q] += bias[c];
         if (rectified && v[r][q] < 0) v[r][q] = 0;  // a NaN stays
     }}
 }}
 #pragma unroll
-for (int r = 0; r < 4; ++r) {{
+for (int r = 0; r < {m}; ++r) {{
     #pragma unroll
-    for (int q = 0; q < 4; ++q) {{
+    for (int q = 0; q < {m}; ++q) {{
         if (half && (r & 1 || q & 1)) continue;
-        const int h = top + (turned ? 3 - r : r), w = left + (turned ? 3 - q : q);
+        const int h = top + (turned ? {m} - 1 - r : r), w = left + (turned ? {m} - 1 - q : q);
         if (h >> half >= H >> half || w >> half >= W >> half) continue;
         const ptrdiff_t at = ((ptrdiff_t)(h >> half) * (W >> half) + (w >> half)) * C + c;
         T best = v[r][q], sum = 0;
@@ -146,7 +148,7 @@ for (int r = 0; r < 4; ++r) {{
         #pragma unroll
         for (int k = 0; k < 4; ++k) {{
             if (k && !half) continue;
-            const T a = v[(r + k / 2) & 3][(q + k % 2) & 3];
+            const T a = v[(r + k / 2) % {m}][(q + k % 2) % {m}];
             if (a > best || a != a) best = a, winner = k;
             sum += a;
             open |= (a > 0) << k;
@@ -158,7 +160,7 @@ for (int r = 0; r < 4; ++r) {{
     }}
 }}
 """
-"""y = A^T Z A, and what else a step does."""
+
 
 Place = tuple[int, int, int, int]
 """Channels, and of a band: 'across', 'first' and 'tiles'."""
@@ -169,16 +171,18 @@ COMMON = (
 
 HOW = "int32 biased, int32 rectified, int32 average, int32 added"
 
-PARAMETERS = {
-    "enter": (f"raw T x, raw uint8 gates, {COMMON}, int32 gated, T share", "raw T V"),
-    "leave": (
-        f"raw T Z, raw T bias, raw T gradient, {COMMON}, {HOW}",
-        "raw T y, raw uint8 gates",
-    ),
-}
+_ENTER = f"raw T x, raw uint8 gates, {COMMON}, int32 gated, T share", "raw T V"
+_LEAVE = f"raw T Z, raw T bias, raw T gradient, {COMMON}, {HOW}", "raw T y, raw uint8 gates"
+
+PARAMETERS = {"enter_4": _ENTER, "leave_4": _LEAVE, "enter_6": _ENTER, "leave_6": _LEAVE}
 """Name of a kernel -> its inputs and outputs, as CuPy wants them declared."""
 
-BODIES = {"enter": ENTER, "leave": LEAVE}
+BODIES = {
+    "enter_4": _enter(F4),
+    "leave_4": _leave(F4),
+    "enter_6": _enter(F6),
+    "leave_6": _leave(F6),
+}
 
 
 class Gpu(Textbook):
@@ -196,11 +200,14 @@ class Gpu(Textbook):
     def __init__(self, parameters: Parameters, pooling: str, backend: Backend) -> None:
         super().__init__(parameters, pooling)
         self._average = pooling == "avg"
+        self._backend = backend
         self._xp = backend.xp
-        self._prepared = cache(lambda layer: prepared(*parameters(layer), backend))
-        self._enter, self._leave = (
-            kernel(backend.xp, name, *PARAMETERS[name], BODIES[name]) for name in ("enter", "leave")
+        self._prepared = cache(
+            lambda layer, transform: prepared(*parameters(layer), backend, transform)
         )
+        self._kernels = {
+            name: kernel(backend.xp, name, *PARAMETERS[name], BODIES[name]) for name in BODIES
+        }
         self._no_gates = backend.xp.empty((1, 1, 1), "uint8")
 
     def steps(self, path: Sequence[str], taps: Collection[str]) -> list[Step]:
@@ -211,67 +218,91 @@ class Gpu(Textbook):
         """See `Engine`."""
         if not step[0].startswith("conv"):
             return super().forward(step, x, kept)
-        U, _, bias = self._prepared(step[0])
+        transform = transform_of(x.dtype.name, self._backend.rounds)
+        U, _, bias = self._prepared(step[0], transform)
         (H, W, _), half, rectified = x.shape, len(step) // 3, len(step) > 1
         y = self._xp.empty((H >> half, W >> half, U.shape[2]), x.dtype)
         gates = self._xp.empty(y.shape, "uint8") if rectified else self._no_gates
 
         def enter(place: Place, V: Array) -> None:
-            self._enter(x, self._no_gates, H, W, *place, 0, 0, 0, 1.0, V, size=V.size // 36)
+            self._kernels[f"enter_{transform.m}"](
+                x, self._no_gates, H, W, *place, 0, 0, 0, 1.0, V, size=V.size // len(V)
+            )
 
         def leave(place: Place, Z: Array) -> None:
-            self._leave(
+            self._kernels[f"leave_{transform.m}"](
                 Z, bias, bias, H, W, *place, 0, half, 1, int(rectified), int(self._average), 0,
-                y, gates, size=Z.size // 36,
+                y, gates, size=Z.size // len(Z),
             )  # fmt: skip
 
-        self._convolve(x, U, enter, leave)
-        return y, (gates, x.shape)
+        self._convolve(x, U, transform, enter, leave)
+        return y, (gates, x.shape, transform)
 
     def backward(self, step: Step, dy: Array, cache: Any, gradient: Array = None) -> Array:
         """See `Engine`."""
         if not step[0].startswith("conv"):
             return super().backward(step, dy, cache, gradient)
-        _, U, bias = self._prepared(step[0])
-        gates, (H, W, C) = cache
+        gates, (H, W, C), transform = cache
+        _, U, bias = self._prepared(step[0], transform)
         half, gated = len(step) // 3, int(len(step) > 1)
         share = 0.25 if half and self._average else 1.0
         dx = self._xp.empty((H, W, C), dy.dtype)
         added = bias if gradient is None else gradient
 
         def enter(place: Place, V: Array) -> None:
-            self._enter(dy, gates, H, W, *place, 1, half, gated, share, V, size=V.size // 36)
+            self._kernels[f"enter_{transform.m}"](
+                dy, gates, H, W, *place, 1, half, gated, share, V, size=V.size // len(V)
+            )
 
         def leave(place: Place, Z: Array) -> None:
-            self._leave(
+            self._kernels[f"leave_{transform.m}"](
                 Z, bias, added, H, W, *place, 1, 0, 0, 0, 0, int(gradient is not None),
-                dx, self._no_gates, size=Z.size // 36,
+                dx, self._no_gates, size=Z.size // len(Z),
             )  # fmt: skip
 
-        self._convolve(dx, U, enter, leave)
+        self._convolve(dx, U, transform, enter, leave)
         return dx
 
     def _convolve(
         self,
         x: Array,
         U: Array,
+        transform: Transform,
         enter: Callable[[Place, Array], None],
         leave: Callable[[Place, Array], None],
     ) -> None:
         """The three launches, for some rows of tiles at a time; x tells height and width."""
-        (H, W, _), (_, C_in, C_out) = x.shape, U.shape
-        down, across = -(-H // F4.m), -(-W // F4.m)
-        row = 36 * across * (C_in + C_out) * x.dtype.itemsize
+        (H, W, _), (points, C_in, C_out) = x.shape, U.shape
+        down, across = -(-H // transform.m), -(-W // transform.m)
+        row = points * across * (C_in + C_out) * x.dtype.itemsize
         for rows in bands(0, down, max(1, TILES_BYTES // row)):
             tiles = across * (rows.stop - rows.start)
-            V = self._xp.empty((36, tiles, C_in), x.dtype)
+            V = self._xp.empty((points, tiles, C_in), x.dtype)
             enter((C_in, across, rows.start, tiles), V)
-            Z = self._xp.empty((36, tiles, C_out), x.dtype)
+            Z = self._xp.empty((points, tiles, C_out), x.dtype)
             self._xp.matmul(V, U, out=Z)
             leave((C_out, across, rows.start, tiles), Z)
 
 
-def prepared(kernel: Array, bias: Array, backend: Backend) -> tuple[Array, Array, Array]:
+def transform_of(dtype: str, tf32: bool) -> Transform:
+    """F(6x6), unless its rounding errors would count: those of TF32, or where one checks.
+
+    Parameters
+    ----------
+    dtype : {'float32', 'float64'}
+    tf32 : bool
+        Whether the products' factors are rounded so.
+
+    Returns
+    -------
+    Transform
+    """
+    return F6 if dtype == "float32" and not tf32 else F4
+
+
+def prepared(
+    kernel: Array, bias: Array, backend: Backend, transform: Transform
+) -> tuple[Array, Array, Array]:
     """U, the same for the way back, and the bias.
 
     The second is a copy of the first, transposed: of a view, every product would make one.
@@ -281,16 +312,13 @@ def prepared(kernel: Array, bias: Array, backend: Backend) -> tuple[Array, Array
     kernel : (3, 3, C_in, C_out) array
     bias : (C_out,) array
     backend : Backend
+    transform : Transform
 
     Returns
     -------
-    (36, C_in, C_out), (36, C_out, C_in) and (1, 1, C_out) arrays
+    (n*n, C_in, C_out), (n*n, C_out, C_in) and (1, 1, C_out) arrays
         On the device. As many axes as a picture has, since CuPy compiles for each number of them.
     """
-    U = winograd.transform_kernel(backend.download(kernel))
-    back = np.ascontiguousarray(U.transpose(0, 2, 1))
-    return (
-        backend.upload(U, U.dtype.name),
-        backend.upload(back, U.dtype.name),
-        bias.reshape(1, 1, -1),
-    )
+    U = transform_kernel(kernel, transform, len(kernel[0, 0]))
+    back = backend.xp.ascontiguousarray(U.transpose(0, 2, 1))
+    return U, back, bias.reshape(1, 1, -1)

@@ -20,8 +20,9 @@ from typing import TypeAlias
 from .architecture import CONVOLUTIONS, LAYERS, canvas, depth_of, fused, shape_of
 from .convolution import COPIED_UP_TO, transform_for
 from .errors import OutOfMemory
+from .gpu import TILES_BYTES, transform_of
 from .settings import HISTORY, SMALLEST, Settings
-from .winograd import F4
+from .winograd import Transform
 
 Shape: TypeAlias = tuple[int, int]
 
@@ -37,10 +38,6 @@ SHARED = 2**25
 
 CODES = 24 * 2**20
 """The embedded weights, as they stay in memory."""
-
-
-TILES = 2**29
-"""Of the GPU's engine: the most that the tiles of a layer take, before and after the products."""
 
 
 def needed(
@@ -180,10 +177,13 @@ def _fast(run: _Run) -> Needs:
 def _on_gpu(run: _Run) -> Needs:
     """Of `gpu.Gpu`."""
     here, *there = run.values
-    fixed = 2 * run.kernels(lambda layer: F4.n**2) + run.targets  # there and back
+    transform = transform_of(run.settings.dtype, run.settings.precision == "tf32")
+    fixed = 2 * run.kernels(lambda layer: transform.n**2) + run.targets  # there and back
     outputs = {step[-1] for step in fused(run.path, run.every)}
     gates = sum(here[layer] for layer in outputs) / run.item
-    most = min(TILES // run.item, max(_tiles(shape, run.path) for shape in run.shapes))
+    most = min(
+        TILES_BYTES // run.item, max(_tiles(shape, run.path, transform) for shape in run.shapes)
+    )
     # of the gradients of the taps, and of the largest map and the one behind a pooling
     painting = 2 * run.kept + run.targets + max(here.values()) * 5 // 4 + gates + most
     return fixed, painting, 2 * max(values[layer] for values in there for layer in outputs) + most
@@ -216,12 +216,13 @@ def _copies(layer: str) -> int:
     return 2 if max(CONVOLUTIONS[layer]) <= COPIED_UP_TO else 1
 
 
-def _tiles(shape: Shape, path: Sequence[str]) -> int:
+def _tiles(shape: Shape, path: Sequence[str], transform: Transform) -> int:
     """How many numbers a convolution's tiles have, before and after the products, at most."""
+    m, n = transform.m, transform.n
     found = 0
     for layer in (layer for layer in path if layer in CONVOLUTIONS):
         height, width, _ = shape_of(layer, *shape)
-        found = max(found, 36 * -(-height // 4) * -(-width // 4) * sum(CONVOLUTIONS[layer]))
+        found = max(found, n**2 * -(-height // m) * -(-width // m) * sum(CONVOLUTIONS[layer]))
     return found
 
 

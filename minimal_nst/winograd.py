@@ -50,10 +50,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .backend import Array, array_module
+
 TAPS = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Transform:
     """The matrices of one algorithm F(m x m, 3 x 3).
 
@@ -113,24 +115,30 @@ SMALL = 10**6
 they lie. Larger ones it packs, which is worth it for a product of large sides: not for these."""
 
 
-def transform_kernel(kernel: np.ndarray, transform: Transform = F4) -> np.ndarray:
+def transform_kernel(kernel: Array, transform: Transform = F4, at_a_time: int = 1) -> Array:
     """Return U = G g G^T of every pair of channels.
 
     Parameters
     ----------
     kernel : (3, 3, C_in, C_out) array
+        On either array module.
     transform : Transform
+    at_a_time : int
+        Input channels that are transformed in one go: many take more memory, and fewer calls.
 
     Returns
     -------
     (n*n, C_in, C_out) array
     """
+    xp = array_module(kernel)
     _, _, C_in, C_out = kernel.shape
-    G, n = transform.G, transform.n
-    U = np.empty((n, n, C_in, C_out), kernel.dtype)
-    for c in range(C_in):  # in float64: a rounded G would be wrong in the same way everywhere
-        rows = (G @ kernel[:, :, c].reshape(TAPS, -1)).reshape(n, TAPS, C_out)  # (n i, 3, C_out)
-        U[:, :, c] = np.matmul(G, rows).swapaxes(0, 1)  # (n j, n i, C_out)
+    G, n = xp.asarray(transform.G), transform.n
+    U = xp.empty((n, n, C_in, C_out), kernel.dtype)
+    for c in range(0, C_in, at_a_time):  # in float64: a rounded G would be wrong everywhere
+        part = kernel[:, :, c : c + at_a_time].reshape(TAPS, -1)
+        rows = (G @ part).reshape(n, TAPS, -1)  # (n i, 3, channels)
+        columns = xp.matmul(G, rows).reshape(n, n, -1, C_out)  # (n i, n j, C, C_out)
+        U[:, :, c : c + at_a_time] = columns.transpose(1, 0, 2, 3)
     return U.reshape(n * n, C_in, C_out)
 
 

@@ -26,7 +26,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
     "losses": ({"backend"}, set()),
     "guided": ({"backend", "losses"}, set()),
     "regions": ({"architecture"}, {"numpy", "scipy"}),
-    "winograd": (set(), {"numpy"}),
+    "winograd": ({"backend"}, {"numpy"}),
     "convolution": ({"backend", "layers", "winograd"}, {"numpy"}),
     "engine": ({"architecture", "backend", "convolution", "layers"}, {"numpy"}),
     "gpu": ({"architecture", "backend", "convolution", "engine", "winograd"}, {"numpy"}),
@@ -44,7 +44,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
     "optimize": ({"backend", "errors", "lbfgs"}, {"numpy", "scipy"}),
     "images": ({"checks", "errors", "settings"}, {"numpy", "PIL", "pillow_heif"}),
     "saving": ({"errors", "images"}, {"numpy", "PIL"}),
-    "memory": ({*LEAVES, "convolution", "settings", "winograd"}, set()),
+    "memory": ({*LEAVES, "convolution", "gpu", "settings", "winograd"}, set()),
     "inputs": ({"errors", "images", "objective"}, {"numpy"}),
     "sizes": ({"images", "settings"}, set()),
     "pipeline": (

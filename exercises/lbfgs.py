@@ -21,8 +21,6 @@ Glossary::
     t       how far, in units of d
     phi     the loss along d, as a function of t; phi' its slope, <g, d>
     s, y    a step and the change of the gradient along it
-    sy, ys  inner products of the steps with the changes, from the oldest pair to the youngest: the
-            rows and the columns of one table, from its diagonal and up to it
 
 References
 ----------
@@ -36,7 +34,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from operator import mul
 from typing import Any, Protocol
 
 import numpy as np
@@ -85,12 +82,15 @@ class Scaled:
 def direction(g: Array, pairs: Pairs, metric: Metric) -> Array:
     """Return -B g, the way down that the pairs suggest.
 
-    Both loops run over numbers. What the first asks of q = g - sum_j alpha_j y_j is
+    The first loop takes from q, which is g at first, alpha_i y_i for one pair after the other, from
+    the youngest to the oldest, with
 
-        <s_i, q> = <s_i, g> - sum_{j > i} alpha_j <s_i, y_j>
+        <s_i, y_i> alpha_i = <s_i, q> = <s_i, g> - sum_{j > i} <s_i, y_j> alpha_j
 
-    so the pictures are asked once, for all <s_i, g>, and row i of the table knows the rest; likewise
-    the second, which wants column i.
+    That is a triangular system, R alpha = S^T g, solved by substitution; S has the steps as columns
+    and R the inner products <s_i, y_j>, j >= i. So the pictures are asked once, for all <s_i, g>.
+    The second loop adds delta_i s_i, from the oldest to the youngest, and likewise is a system,
+    R^T delta = D alpha - Y^T q, D being R's diagonal.
 
     Parameters
     ----------
@@ -109,8 +109,9 @@ def direction(g: Array, pairs: Pairs, metric: Metric) -> Array:
 
     References
     ----------
-    Nocedal & Wright (2006), algorithm 7.4.
-    The course: :eq:`secant`, :eq:`bfgs`.
+    Nocedal & Wright (2006), algorithm 7.4; Byrd, Nocedal & Schnabel (1994), "Representations of
+    quasi-Newton matrices and their use in limited memory methods", for R.
+    The course: :eq:`secant`, :eq:`bfgs`, :eq:`loops`.
     """
     raise NotImplementedError("exercise: direction, chapter 11")
 

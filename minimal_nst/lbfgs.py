@@ -19,8 +19,6 @@ Glossary::
     t       how far, in units of d
     phi     the loss along d, as a function of t; phi' its slope, <g, d>
     s, y    a step and the change of the gradient along it
-    sy, ys  inner products of the steps with the changes, from the oldest pair to the youngest: the
-            rows and the columns of one table, from its diagonal and up to it
 
 References
 ----------
@@ -34,7 +32,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from operator import mul
 from typing import Any, Protocol
 
 from .backend import Array, Workers
@@ -82,12 +79,15 @@ class Scaled:
 def direction(g: Array, pairs: Pairs, metric: Metric) -> Array:
     """Return -B g, the way down that the pairs suggest.
 
-    Both loops run over numbers. What the first asks of q = g - sum_j alpha_j y_j is
+    The first loop takes from q, which is g at first, alpha_i y_i for one pair after the other, from
+    the youngest to the oldest, with
 
-        <s_i, q> = <s_i, g> - sum_{j > i} alpha_j <s_i, y_j>
+        <s_i, y_i> alpha_i = <s_i, q> = <s_i, g> - sum_{j > i} <s_i, y_j> alpha_j
 
-    so the pictures are asked once, for all <s_i, g>, and row i of the table knows the rest; likewise
-    the second, which wants column i.
+    That is a triangular system, R alpha = S^T g, solved by substitution; S has the steps as columns
+    and R the inner products <s_i, y_j>, j >= i. So the pictures are asked once, for all <s_i, g>.
+    The second loop adds delta_i s_i, from the oldest to the youngest, and likewise is a system,
+    R^T delta = D alpha - Y^T q, D being R's diagonal.
 
     Parameters
     ----------
@@ -106,24 +106,16 @@ def direction(g: Array, pairs: Pairs, metric: Metric) -> Array:
 
     References
     ----------
-    Nocedal & Wright (2006), algorithm 7.4.
-    The course: :eq:`secant`, :eq:`bfgs`.
+    Nocedal & Wright (2006), algorithm 7.4; Byrd, Nocedal & Schnabel (1994), "Representations of
+    quasi-Newton matrices and their use in limited memory methods", for R.
+    The course: :eq:`secant`, :eq:`bfgs`, :eq:`loops`.
     """
     if not pairs:
         return -metric.apply(g)
-    sy, ys = pairs.sy, pairs.ys
-    alpha = pairs.dot_s(g)
-    for i in reversed(range(len(pairs))):
-        alpha[i] -= sum(map(mul, alpha[i + 1 :], sy[i][1:]))
-        alpha[i] /= sy[i][0]
+    alpha = pairs.inverse @ pairs.dot_s(g)
     q = metric.apply(g - pairs.sum_y(alpha))
-    beta = pairs.dot_y(q)
-    factors: list[float] = []
-    for i in range(len(pairs)):
-        beta[i] += sum(map(mul, factors, ys[i]))
-        beta[i] /= sy[i][0]
-        factors.append(alpha[i] - beta[i])
-    return -q - pairs.sum_s(factors)
+    delta = pairs.inverse.T @ (pairs.diagonal * alpha - pairs.dot_y(q))
+    return -q - pairs.sum_s(delta)
 
 
 @dataclass(frozen=True)

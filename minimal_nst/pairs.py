@@ -1,9 +1,10 @@
 r"""What L-BFGS remembers: many pairs in little memory, and their inner products all at once.
 
-The two loops of `lbfgs.direction` ask of the pictures nothing but inner products with all steps or
-all changes, and weighted sums of them. So these are kept as one array each, which is read from end
+`lbfgs.direction` asks of the pictures nothing but inner products with all steps or all changes, and
+weighted sums of them. So these are kept as one array each, which is read from end
 to end for either: two passes over the steps and two over the changes, however many pairs there are.
-On a CPU threads share out the rows of a pass; on a GPU it is one launch.
+On a CPU threads share out the rows of a pass; on a GPU it is one launch, and nothing is asked that a
+processor would have to wait for.
 
 Of float32 numbers 16 bits each are kept, and of each row v of a picture how large they are,
 
@@ -16,15 +17,15 @@ by a hundred-thousandth from those that were met; the Hessian has changed by mor
 Glossary::
 
     s, y    a step and the change of the gradient along it
-    sy      sy[i][j - i] is <s_i, y_j>, of a step and a change no older than it: the table's rows
-    ys      ys[j][i] is the same number: its columns
+    R       inner products of the steps with the changes no older than they are, <s_i, y_j> for
+            i <= j: triangular, if the pairs are in the order of their age
+    place   where a pair is kept: that of the oldest, when there are too many
     i       on a GPU the number of a thread
     lane    which of the 32 threads that share out a row, and lie in one warp
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -76,10 +77,19 @@ total[i] = sum;
 """
 """One number of the weighted sum of all pictures."""
 
-NOTHING: tuple[Array, list[float]] = None, []
-"""No array whose inner products are known, and none of these."""
+TABLE = """
+const double curvature = products[place];
+double sum = 0;
+for (int j = 0; j < count; ++j) {
+    if (j != place) sum += inverse[i * places + j] * products[j];
+    if (i == place) inverse[i * places + j] = 0;
+}
+inverse[i * places + place] = curvature > 0 ? (i == place ? 1 : -sum) / curvature : 0;
+if (i == place) diagonal[i] = curvature;
+"""
+"""A row of R's inverse, when a pair comes to a place."""
 
-BODIES = {"put": PUT, "dot": DOT, "sum": SUM}
+BODIES = {"put": PUT, "dot": DOT, "sum": SUM, "table": TABLE}
 
 PARAMETERS = {
     "put": (
@@ -91,8 +101,12 @@ PARAMETERS = {
         "raw float64 parts",
     ),
     "sum": (
-        "raw S numbers, raw T scales, raw T factors, int32 places, int32 width, int32 count",
+        "raw S numbers, raw T scales, raw float64 factors, int32 places, int32 width, int32 count",
         "raw T total",
+    ),
+    "table": (
+        "raw float64 products, int32 places, int32 place, int32 count",
+        "raw float64 inverse, raw float64 diagonal",
     ),
 }
 """Name of a kernel -> its inputs and outputs, as CuPy wants them declared."""
@@ -154,7 +168,7 @@ class Stack:
         """Return the array that is kept there."""
         return (self._scales[:, place] * self._numbers[:, place]).reshape(self._shape)
 
-    def dot(self, others: Sequence[Array], count: int) -> list[list[float]]:
+    def dot(self, others: Sequence[Array], count: int) -> Array:
         """Inner products of the first so many, for each of others; rows are summed up in float64."""
         a = self._xp.stack([_rows(other) for other in others], axis=2)
         of_rows = self._xp.empty((len(a), count, len(others)), a.dtype)
@@ -164,13 +178,12 @@ class Stack:
 
         self._for_blocks(multiply, count)
         of_rows *= self._scales[:, :count]
-        products: list[list[float]] = of_rows.sum(axis=0, dtype="float64").T.tolist()
-        return products
+        return of_rows.sum(axis=0, dtype="float64").T
 
-    def sum(self, factors: list[float]) -> Array:
+    def sum(self, factors: Array) -> Array:
         """The first so many, each times a factor, added up."""
         height, _, width = self._numbers.shape
-        weights = self._scales[:, : len(factors), 0] * self._xp.asarray(factors, self._scales.dtype)
+        weights = self._scales[:, : len(factors), 0] * factors.astype(self._scales.dtype)
         total = self._xp.empty((height, 1, width), self._scales.dtype)
 
         def add(rows: slice, block: Array) -> None:
@@ -206,7 +219,8 @@ class GpuStack(Stack):
     def __init__(self, places: int, like: Array, workers: Workers) -> None:
         super().__init__(places, like, workers)
         self._put, self._dot, self._sum = (
-            kernel(self._xp, name, *PARAMETERS[name], BODIES[name]) for name in BODIES
+            kernel(self._xp, name, *PARAMETERS[name], BODIES[name])
+            for name in ("put", "dot", "sum")
         )
 
     def put(self, place: int, a: Array) -> Array:
@@ -221,27 +235,83 @@ class GpuStack(Stack):
 
     def get(self, place: int) -> Array:
         """See `Stack`."""
-        return self.sum([0.0] * place + [1.0])
+        factors = self._xp.zeros(place + 1)
+        factors[place] = 1.0
+        return self.sum(factors)
 
-    def dot(self, others: Sequence[Array], count: int) -> list[list[float]]:
+    def dot(self, others: Sequence[Array], count: int) -> Array:
         """See `Stack`."""
         height, places, width = self._numbers.shape
         parts = self._xp.empty((len(others), count, height * LANES), "float64")
         for a, of_a in zip(others, parts, strict=True):
             self._dot(self._numbers, self._scales, a, height, places, width, of_a, size=of_a.size)
-        products: list[list[float]] = parts.sum(axis=2).tolist()
-        return products
+        return parts.sum(axis=2)
 
-    def sum(self, factors: list[float]) -> Array:
+    def sum(self, factors: Array) -> Array:
         """See `Stack`."""
         _, places, width = self._numbers.shape
         total = self._xp.empty(self._shape, self._scales.dtype)
-        weights = self._xp.asarray(factors, total.dtype)
         self._sum(
-            self._numbers, self._scales, weights, places, width, len(factors),
+            self._numbers, self._scales, factors, places, width, len(factors),
             total, size=total.size,
         )  # fmt: skip
         return total
+
+
+class Table:
+    """The inverse of R, and R's diagonal, by the pairs' places.
+
+    A pair more is a column more, and that of an inverse is known: with r the products of the older
+    steps with the new change, and rho that of the new step,
+
+        [R  r  ]^-1   [R^-1  -R^-1 r / rho]
+        [0  rho]    = [0      1 / rho     ]
+
+    Without its oldest pair R has lost its first row and column, and so has its inverse.
+
+    Parameters
+    ----------
+    places : int
+        For so many pairs.
+    like : array
+        Of the module that the table's arrays shall belong to.
+
+    Attributes
+    ----------
+    inverse : (places, places) array
+    diagonal : (places,) array
+        Each float64.
+    """
+
+    def __init__(self, places: int, like: Array) -> None:
+        self._xp = array_module(like)
+        self.inverse = self._xp.zeros((places, places))
+        self.diagonal = self._xp.zeros(places)
+
+    def put(self, place: int, products: Array) -> None:
+        """A pair comes there: its change's products with all steps, its own among them.
+
+        If its own is not positive, it is as if it were not there: B would not be positive.
+        """
+        inverse, curvature = self.inverse[: len(products), : len(products)], products[place]
+        inverse[place] = inverse[:, place] = 0.0
+        column = inverse @ products
+        column[place] = -1.0
+        inverse[:, place] = -column / curvature if curvature > 0 else 0.0
+        self.diagonal[place] = curvature
+
+
+class GpuTable(Table):
+    """The same on a GPU, in one launch."""
+
+    def __init__(self, places: int, like: Array) -> None:
+        super().__init__(places, like)
+        self._put = kernel(self._xp, "table", *PARAMETERS["table"], BODIES["table"])
+
+    def put(self, place: int, products: Array) -> None:
+        """See `Table`."""
+        places, count = len(self.diagonal), len(products)
+        self._put(products, places, place, count, self.inverse, self.diagonal, size=count)
 
 
 @dataclass(frozen=True)
@@ -253,7 +323,9 @@ class Pair:
 
 
 class Pairs:
-    """The last steps, from the oldest to the youngest, and the changes of the gradient along them.
+    """The last steps, and the changes of the gradient along them.
+
+    What is asked of all of them comes, and is given, in the order of their places.
 
     Parameters
     ----------
@@ -263,41 +335,44 @@ class Pairs:
         Of the shape and dtype of each.
     workers : Workers, optional
         Who share out what is asked; by default one thread.
-
-    Attributes
-    ----------
-    sy, ys : lists of lists of float
-        sy[i][j - i] and ys[j][i] are the inner product of the i-th step and the j-th change, for
-        j >= i.
     """
 
     def __init__(self, history: int, like: Array, workers: Workers | None = None) -> None:
-        self._history = history
-        self._places: deque[int] = deque()
-        kind = GpuStack if hasattr(array_module(like), "ElementwiseKernel") else Stack
+        on_gpu = hasattr(array_module(like), "ElementwiseKernel")
+        kind, table = (GpuStack, GpuTable) if on_gpu else (Stack, Table)
         workers = workers or Workers(1)
+        self._history = history
+        self._added = 0
         self._s, self._y = kind(history, like, workers), kind(history, like, workers)
-        self.sy: list[list[float]] = []
-        self.ys: list[list[float]] = []
-        self._known = NOTHING
+        self._table = table(history, like)
+        self._known: tuple[Array, Array] = None, None
 
     def __len__(self) -> int:
-        return len(self._places)
+        return min(self._added, self._history)
 
     def __iter__(self) -> Iterator[Pair]:
-        for place in self._places:
-            yield Pair(self._s.get(place), self._y.get(place))
+        """From the oldest to the youngest, those that count."""
+        for number in range(self._added - len(self), self._added):
+            place = number % self._history
+            if self.diagonal[place] > 0:
+                yield Pair(self._s.get(place), self._y.get(place))
+
+    @property
+    def inverse(self) -> Array:
+        """R^-1, of so many rows and columns as there are pairs."""
+        return self._table.inverse[: len(self), : len(self)]
+
+    @property
+    def diagonal(self) -> Array:
+        """R's: of each pair <s, y>."""
+        return self._table.diagonal[: len(self)]
 
     def clear(self) -> None:
         """Forget them all."""
-        self._places.clear()
-        self.sy.clear()
-        self.ys.clear()
+        self._added = 0
 
     def add(self, s: Array, y: Array, g: Array = None) -> None:
         """Remember a pair, in the place of the oldest if there are too many.
-
-        But not one whose curvature, <s, y>, is not positive as it is kept: B would not be.
 
         Parameters
         ----------
@@ -305,50 +380,27 @@ class Pairs:
         g : array, optional
             Of which `dot_s` will be asked next: both need a pass over the steps, and share it.
         """
-        self._known = NOTHING
-        if len(self) == self._history:
-            self._places.popleft()
-            del self.sy[0], self.ys[0]
-            for column in self.ys:
-                del column[0]
-        place = min(set(range(self._history)) - set(self._places))
+        place = self._added % self._history
+        self._added += 1
         self._s.put(place, s)
         others = [self._y.put(place, y)] + ([] if g is None else [g])
-        self._places.append(place)
-        products, *of_g = self._dot(self._s, others)
-        if products[-1] <= 0:
-            self._places.pop()
-            return
-        if of_g:
-            self._known = g, of_g[0]
-        self.ys.append(products)
-        self.sy.append([])
-        for row, product in zip(self.sy, products, strict=True):
-            row.append(product)
+        products, *of_g = self._s.dot(others, len(self))
+        self._table.put(place, products)
+        self._known = (g, of_g[0]) if of_g else (None, None)
 
-    def dot_s(self, a: Array) -> list[float]:
+    def dot_s(self, a: Array) -> Array:
         """Inner products of all steps with an array."""
         known, products = self._known
-        return products.copy() if a is known else self._dot(self._s, [a])[0]
+        return products if a is known else self._s.dot([a], len(self))[0]
 
-    def dot_y(self, a: Array) -> list[float]:
+    def dot_y(self, a: Array) -> Array:
         """Inner products of all changes with an array."""
-        return self._dot(self._y, [a])[0]
+        return self._y.dot([a], len(self))[0]
 
-    def sum_s(self, factors: list[float]) -> Array:
+    def sum_s(self, factors: Array) -> Array:
         """All steps, each times a factor, added up."""
-        return self._sum(self._s, factors)
+        return self._s.sum(factors)
 
-    def sum_y(self, factors: list[float]) -> Array:
+    def sum_y(self, factors: Array) -> Array:
         """All changes, each times a factor, added up."""
-        return self._sum(self._y, factors)
-
-    def _dot(self, stack: Stack, others: Sequence[Array]) -> list[list[float]]:
-        found = stack.dot(others, max(self._places) + 1)
-        return [[products[place] for place in self._places] for products in found]
-
-    def _sum(self, stack: Stack, factors: list[float]) -> Array:
-        placed = [0.0] * (max(self._places) + 1)
-        for place, factor in zip(self._places, factors, strict=True):
-            placed[place] = factor
-        return stack.sum(placed)
+        return self._y.sum(factors)

@@ -73,15 +73,50 @@ parts[2 * lanes + i] = sy;
 """
 """A lane's part of the inner products of some waves of a band."""
 
-BODIES = {"multiply": MULTIPLY}
+LENGTHS = """
+double most_s = 0, most_y = 0, both = 0, of_gamma = 0, own = 0;
+for (int pass = 0; pass < 2; ++pass) {
+    for (int band = 0; band < bands; ++band) {
+        double of_s = 0, of_y = 0;
+        for (int k = 0; k < steps; ++k) {
+            of_s += energies[(3 * k + 0) * bands + band];
+            of_y += energies[(3 * k + 1) * bands + band];
+        }
+        if (pass == 0) {
+            most_s = of_s > most_s ? of_s : most_s;
+            most_y = of_y > most_y ? of_y : most_y;
+            continue;
+        }
+        const double gamma = sqrt((of_s + least * most_s) / (of_y + least * most_y));
+        both += energies[(3 * last + 2) * bands + band];
+        of_gamma += gamma * energies[(3 * last + 1) * bands + band];
+        if (band == i) own = gamma;
+    }
+}
+lengths[i] = sqrt(both / of_gamma) * own;
+"""
+"""M in band i. All need kappa, and each finds it out: it is a few numbers."""
+
+SPREAD = "spread[i] = (T)lengths[band[i / 3]] * q[i];"
+"""M q."""
+
+BODIES = {"multiply": MULTIPLY, "lengths": LENGTHS, "spread": SPREAD}
 
 PARAMETERS = {
     "multiply": (
         "raw T s, raw T y, raw int32 places, raw float32 inside, int32 width, int32 lanes",
         "raw float64 parts",
     ),
+    "lengths": (
+        "raw float64 energies, int32 bands, int32 steps, int32 last, float64 least",
+        "raw float64 lengths",
+    ),
+    "spread": ("raw T q, raw float64 lengths, raw int32 band", "raw T spread"),
 }
 """Name of a kernel -> its inputs and outputs, as CuPy wants them declared."""
+
+NOTHING = 1e-12
+"""Share of the most below which what a band has says nothing."""
 
 
 def frequencies(height: int, width: int) -> np.ndarray:
@@ -228,8 +263,6 @@ class Bands:
     ----------
     height, width : int
         Of the picture.
-    backend : Backend
-        Where the arrays live.
 
     References
     ----------
@@ -240,37 +273,29 @@ class Bands:
     STEPS = 3
     ROW = 1024
 
-    def __init__(self, height: int, width: int, backend: Backend = CPU) -> None:
+    def __init__(self, height: int, width: int) -> None:
         f = frequencies(height, width)
         octaves = np.floor(self.PER_OCTAVE * np.log2(f / f.min()) + 1e-9)
-        _, bands = np.unique(octaves.ravel(), return_inverse=True)
-        rows = [row for band in range(bands.max() + 1) for row in self._rows(bands == band)]
-        places, inside = (np.stack(found) for found in zip(*rows, strict=True))
-        of_band = np.arange(bands.max() + 1)[:, None] == bands[places[:, 0]]
-        self._backend = backend
-        if backend is not CPU:
-            self._multiply = kernel(
-                backend.xp, "multiply", *PARAMETERS["multiply"], BODIES["multiply"]
-            )
+        _, self._band = np.unique(octaves.ravel(), return_inverse=True)
+        numbers = range(self._band.max() + 1)
+        rows = [row for band in numbers for row in self._rows(self._band == band)]
+        self._places, self._inside = (np.stack(found) for found in zip(*rows, strict=True))
+        self._inside = self._inside[..., None].astype("float32")
+        self._of_band = (self._band[self._places[:, :1]] == numbers).astype("float64")
         self._shape = (height, width, 1)
-        self._band = backend.upload(bands, "int64")
-        self._places = backend.upload(places, "int32")
-        self._inside = backend.upload(inside[..., None], "float32")
-        self._of_band = backend.upload(of_band.T, "float64")
         self._energies: deque[np.ndarray] = deque(maxlen=self.STEPS)
         self._metric: Array = None
 
     def learn(self, s: Array, y: Array) -> None:
         """Take note of a step and the change of the gradient along it."""
-        energies = self._backend.download(self._sums(s, y))
+        energies = self._sums(s, y)
         self._energies.append(energies)
         of_s, of_y, _ = np.sum(self._energies, axis=0)
-        least = 1e-12  # where a band has next to nothing, it says nothing
-        gamma = ((of_s + least * of_s.max()) / (of_y + least * of_y.max())) ** 0.5
+        gamma = ((of_s + NOTHING * of_s.max()) / (of_y + NOTHING * of_y.max())) ** 0.5
         _, of_y, of_both = energies
         kappa = of_both.sum() / (gamma * of_y).sum()
-        metric = self._backend.upload(kappa**0.5 * gamma, y.dtype.name)
-        self._metric = metric[self._band].reshape(self._shape)
+        lengths = (kappa**0.5 * gamma).astype(y.dtype)
+        self._metric = lengths[self._band].reshape(self._shape)
 
     def apply(self, q: Array) -> Array:
         """M q; q itself before anything was learnt."""
@@ -285,22 +310,68 @@ class Bands:
             filled[: len(part)] = part
             yield filled, np.arange(self.ROW) < len(part)
 
-    def _sums(self, s: Array, y: Array) -> Array:
+    def _sums(self, s: Array, y: Array) -> np.ndarray:
         """<s, s>, <y, y> and <s, y> in each band; of rows in float32, of those in float64.
 
-        In rows, as each sum then has an order; a histogram's has none on a GPU.
+        In rows, as each sum then has an order, which a histogram's would not have on a GPU.
         """
-        if self._backend is CPU:
-            colors = np.ones(3, s.dtype)
-            products = np.stack(
-                [(a * b).reshape(-1, 3) @ colors for a, b in ((s, s), (y, y), (s, y))]
-            )
-            rows = products.take(self._places, axis=1).transpose(1, 0, 2)
-            sums = (rows @ self._inside)[..., 0].astype("float64").T
-        else:
-            height, width = self._places.shape
-            parts = self._backend.xp.empty((3, height, LANES), "float64")
-            lanes = height * LANES
-            self._multiply(s, y, self._places, self._inside, width, lanes, parts, size=lanes)
-            sums = parts.sum(axis=2)
-        return sums @ self._of_band
+        colors = np.ones(3, s.dtype)
+        products = np.stack([(a * b).reshape(-1, 3) @ colors for a, b in ((s, s), (y, y), (s, y))])
+        rows = products.take(self._places, axis=1).transpose(1, 0, 2)
+        sums: np.ndarray = (rows @ self._inside)[..., 0].astype("float64").T @ self._of_band
+        return sums
+
+
+class GpuBands(Bands):
+    """The same on a GPU, which is asked for nothing.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the picture.
+    backend : Backend
+        Where the arrays live.
+    """
+
+    def __init__(self, height: int, width: int, backend: Backend) -> None:
+        super().__init__(height, width)
+        self._multiply, self._lengths, self._spread = (
+            kernel(backend.xp, name, *PARAMETERS[name], BODIES[name]) for name in BODIES
+        )
+        bands = self._of_band.shape[1]
+        self._xp = backend.xp
+        self._learnt = 0
+        self._band, self._places = (backend.upload(x, "int32") for x in (self._band, self._places))
+        self._inside = backend.upload(self._inside, "float32")
+        self._of_band = backend.upload(self._of_band, "float64")
+        self._last = self._xp.zeros((self.STEPS, 3, bands))
+        self._of_bands = self._xp.empty(bands, "float64")
+
+    def learn(self, s: Array, y: Array) -> None:
+        """See `Bands`."""
+        steps, _, bands = self._last.shape
+        last = self._learnt % steps
+        self._xp.matmul(self._sums(s, y), self._of_band, out=self._last[last])
+        self._lengths(self._last, bands, steps, last, NOTHING, self._of_bands, size=bands)
+        self._learnt += 1
+
+    def apply(self, q: Array) -> Array:
+        """See `Bands`."""
+        if not self._learnt:
+            return q
+        spread = self._xp.empty(q.shape, q.dtype)
+        self._spread(q, self._of_bands, self._band, spread, size=q.size)
+        return spread
+
+    def _sums(self, s: Array, y: Array) -> Array:
+        """See `Bands`; those of rows, in float64."""
+        height, width = self._places.shape
+        parts = self._xp.empty((3, height, LANES), "float64")
+        lanes = height * LANES
+        self._multiply(s, y, self._places, self._inside, width, lanes, parts, size=lanes)
+        return parts.sum(axis=2)
+
+
+def bands(height: int, width: int, backend: Backend) -> Bands:
+    """Return the metric for a picture of this size whose arrays live there."""
+    return Bands(height, width) if backend is CPU else GpuBands(height, width, backend)

@@ -204,7 +204,7 @@ def minimize(
         if not math.isfinite(sum_of(abs(g))):
             raise NotFinite(f"the gradient is not finite at evaluation {best.evaluations}")
         if loss < best.loss:
-            best.x, best.loss = x.copy(), loss
+            best.x, best.loss = x, loss  # each method evaluates arrays that it won't write to again
         return loss, g
 
     def report(loss: float) -> None:

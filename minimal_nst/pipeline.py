@@ -15,7 +15,7 @@ import scipy.fft
 from . import colors, images, memory, regions
 from .architecture import canvas
 from .backend import CPU, Array, Backend, select, sum_of
-from .coordinates import Bands, Spectrum
+from .coordinates import Spectrum, bands
 from .errors import NotFinite, UsageError
 from .images import Picture
 from .inputs import Masks, gather
@@ -359,7 +359,7 @@ def _paint(
                 settings.tolerance,
                 seconds,
                 settings.history or HISTORY[optimizer],
-                metric=Bands(height, width, home) if settings.spectrum else None,
+                metric=bands(height, width, home) if settings.spectrum else None,
                 adam={name: getattr(settings, name) for name in ADAM},
                 workers=vgg.workers,
             )

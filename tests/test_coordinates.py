@@ -6,7 +6,7 @@ import minimal_nst as nst
 import numpy as np
 import pytest
 from minimal_nst import coordinates, gradcheck
-from minimal_nst.coordinates import FINE, Bands, Spectrum, frequencies
+from minimal_nst.coordinates import FINE, Bands, Spectrum, bands, frequencies
 from scipy import fft
 
 import strict
@@ -217,18 +217,48 @@ def test_bands_walk_faster(rng, exponent):
     assert banded.loss < 0.1 * plain.loss
 
 
-def check_bands(backend, rng):
-    there, here = Bands(H, W, backend), Bands(H, W)
-    s, y, q = rng.standard_normal((3, H, W, 3))
-    y = 2 * s + y / 2  # so that there is some curvature in any band
-    put = lambda x: backend.upload(x, "float64")
-    here.learn(s, y)
-    there.learn(put(s), put(y))
-    np.testing.assert_allclose(backend.download(there.apply(put(q))), here.apply(q), rtol=1e-13)
+def check_bands(backend, rng, dtype="float64"):
+    """As on a CPU, as long as there were few steps and after there were many; unasked."""
+    there, here = bands(H, W, backend), Bands(H, W)
+    put = lambda x: backend.upload(x, dtype)
+    tolerance = 1e-13 if dtype == "float64" else 1e-5
+    assert backend.download(there.apply(put(np.ones((H, W, 3))))).all()
+    for _ in range(5):
+        s, y, q = rng.standard_normal((3, H, W, 3)).astype(dtype)
+        s *= 1 + 9 * rng.uniform(size=(H, W, 1)).astype(dtype)
+        y = 2 * s + y / 2  # so that there is some curvature in any band
+        here.learn(s, y)
+        there.learn(put(s), put(y))
+        result = backend.download(there.apply(put(q)))
+        assert result.dtype == dtype
+        np.testing.assert_allclose(result, here.apply(q), rtol=tolerance)
 
 
-def test_bands_on_a_device(backend, rng):
-    check_bands(backend, rng)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bands_on_a_device(backend, rng, dtype):
+    check_bands(backend, rng, dtype)
+
+
+def test_bands_ask_a_device_for_nothing(rng):
+    metric = bands(H, W, strict.BACKEND)
+    s, y, q = (strict.BACKEND.upload(x, "float32") for x in rng.standard_normal((3, H, W, 3)))
+    with strict.counted() as counts:
+        metric.learn(s, y)
+        metric.apply(q)
+    assert not counts
+
+
+def test_bands_that_were_not_moved_say_nothing_on_a_device(backend):
+    metric = bands(H, W, backend)
+    s = np.zeros((H, W, 3))
+    s[0, 0] = 1
+    there = backend.upload(s, "float64")
+    metric.learn(there, 2 * there)
+    here = Bands(H, W)
+    here.learn(s, 2 * s)
+    ones = np.ones((H, W, 3))
+    found = backend.download(metric.apply(backend.upload(ones, "float64")))
+    np.testing.assert_allclose(found, here.apply(ones), rtol=1e-12)
 
 
 KERNEL_MUTANTS = {
@@ -238,14 +268,27 @@ KERNEL_MUTANTS = {
     "what fills up a row counts": ("inside[row + k] *", ""),
     "another band's": ("i / 32 * width", "0 * width"),
     "the steps alone": ("sy += a * b", "sy += a * a"),
+    "the last step counts alone": ("k < steps", "k < 1"),
+    "the wrong step is the last": ("3 * last + 1", "1"),
+    "its products are the first's": ("3 * last + 2", "2"),
+    "changes are taken for steps": ("(3 * k + 1)", "(3 * k + 0)"),
+    "a band is left out": ("band = 0", "band = 1"),
+    "kappa is not its root": ("sqrt(both / of_gamma)", "(both / of_gamma)"),
+    "no kappa": ("sqrt(both / of_gamma) *", ""),
+    "the same for all bands": ("if (band == i) own", "own"),
+    "a pixel's colours are in three bands": ("i / 3", "i / 1 % (H * W)"),
+    "another length": ("(T)lengths[band", "(T)lengths[0 * band"),
 }
 
 
 @pytest.mark.parametrize("name", KERNEL_MUTANTS)
-def test_mutants_of_the_kernel_are_rejected(monkeypatch, rng, name):
+def test_mutants_of_the_kernels_are_rejected(monkeypatch, rng, name):
     before, after = KERNEL_MUTANTS[name]
-    mutant = coordinates.BODIES["multiply"].replace(before, after)
-    assert mutant != coordinates.BODIES["multiply"]
-    monkeypatch.setitem(coordinates.BODIES, "multiply", mutant)
+    mutants = {
+        kernel: body.replace(before, after).replace("H * W", f"{H * W}")
+        for kernel, body in coordinates.BODIES.items()
+    }
+    assert mutants != coordinates.BODIES
+    monkeypatch.setattr(coordinates, "BODIES", mutants)
     with pytest.raises((AssertionError, IndexError)):
         check_bands(strict.BACKEND, rng)

@@ -265,3 +265,16 @@ def test_no_more_room_is_made_than_there_are_iterations(monkeypatch):
     for history in (2, 3, 100):
         minimize(quadratic, np.zeros(5), "lbfgs", 3, history=history)
     assert made == [2, 3, 3]
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "own-lbfgs", "adam"])
+def test_what_was_evaluated_is_never_written_to(method):
+    """So the best needs no copy of its own."""
+
+    def f(x):
+        x.flags.writeable = False
+        return quadratic(x)
+
+    end = minimize(f, np.zeros(3), method, 10)
+    assert end.evaluations >= 10 or end.loss < 1e-12
+    assert quadratic(end.x)[0] == end.loss

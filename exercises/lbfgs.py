@@ -244,7 +244,7 @@ def lbfgs(
             pairs.clear()  # what they remember may be wrong here
             continue
         if found.slope > start.slope:  # which differ by <s, y> / t
-            s, y = (found.t * d).astype(g.dtype), found.g - g
+            s, y = (found.t * d).astype(g.dtype, copy=False), found.g - g
             pairs.add(s, y, found.g)
             metric.learn(s, y)
         x, loss, g = found.x, found.loss, found.g

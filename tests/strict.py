@@ -10,6 +10,7 @@ the array module: `strict.zeros`, `strict.where`, ...
 
 from __future__ import annotations
 
+import math
 import operator
 import sys
 import weakref
@@ -85,6 +86,40 @@ CARD = 2**34
 PRODUCTS = {"compute_type": 1, "mode": 0}
 """As CuPy and cuBLAS have been told to multiply matrices."""
 
+
+def _gemm(dtype: str) -> Any:
+    """cuBLAS' batched product, on addresses; matrices lie there column by column."""
+
+    def gemm(
+        handle: int, transa: int, transb: int, m: int, n: int, k: int,
+        alpha: int, A: int, lda: int, strideA: int, B: int, ldb: int, strideB: int,
+        beta: int, C: int, ldc: int, strideC: int, batch: int,
+    ) -> None:  # fmt: skip
+        LAUNCHES["gemm"] += 1
+        assert (transa, transb, lda, ldb, ldc) == (0, 0, m, k, m)
+        assert (strideA, strideB, strideC) == (m * k, k * n, m * n)
+        number = np.ctypeslib.as_ctypes_type(dtype)
+
+        def at(address: int, *shape: int) -> np.ndarray:
+            size = math.prod(shape)
+            return np.ctypeslib.as_array((number * size).from_address(address)).reshape(shape)
+
+        a, b = at(B, batch, n, k), at(A, batch, k, m)  # as rows: (A B)^T = B^T A^T
+        at(C, batch, n, m)[...] = at(alpha, 1) * _product(a, b, PRODUCTS["mode"] == 3)
+        assert at(beta, 1) == 0
+
+    return gemm
+
+
+def _product(a: np.ndarray, b: np.ndarray, tf32: bool) -> np.ndarray:
+    """a @ b; with factors that are rounded to TF32's 10 bits of a mantissa, if they are float32."""
+    if tf32 and a.dtype == b.dtype == np.float32:
+        bits = (np.ascontiguousarray(x).view("uint32") for x in (a, b))
+        a, b = (((x + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view("float32") for x in bits)
+    product: np.ndarray = a @ b
+    return product
+
+
 _core = SimpleNamespace(
     get_compute_type=lambda dtype: PRODUCTS["compute_type"],
     set_compute_type=lambda dtype, value: PRODUCTS.update(compute_type=value),
@@ -95,6 +130,8 @@ cuda = SimpleNamespace(
     cublas=SimpleNamespace(
         getMathMode=lambda handle: PRODUCTS["mode"],
         setMathMode=lambda handle, value: PRODUCTS.update(mode=value),
+        sgemmStridedBatched=_gemm("float32"),
+        dgemmStridedBatched=_gemm("float64"),
     ),
 )
 
@@ -160,6 +197,7 @@ class StrictArray:
     size = property(lambda self: self._host.size)
     T = property(lambda self: StrictArray(self._host.T))
     real = property(lambda self: StrictArray(self._host.real))
+    data = property(lambda self: SimpleNamespace(ptr=self._host.ctypes.data))
 
     def item(self) -> Any:
         COUNTS["wait"] += 1
@@ -224,9 +262,17 @@ def _method(name: str) -> Any:
     return method
 
 
-for _name in ("add", "sub", "mul", "truediv", "matmul", "pow", "neg", "abs", "invert", "and_", "lshift",
+for _name in ("add", "sub", "mul", "truediv", "pow", "neg", "abs", "invert", "and_", "lshift",
               "gt", "ge", "lt", "le", "eq", "ne"):  # fmt: skip
     setattr(StrictArray, f"__{_name.strip('_')}__", _operator(_name))
+
+
+def _matmul(self: StrictArray, other: Any) -> StrictArray:
+    LAUNCHES["matmul"] += 1
+    return StrictArray(_product(self._host, _inner(other), PRODUCTS["compute_type"] == 7))
+
+
+StrictArray.__matmul__ = _matmul  # type: ignore[attr-defined]
 for _name in ("add", "sub", "mul", "truediv", "pow"):
     setattr(StrictArray, f"__r{_name}__", _reflected(_name))
 for _name in ("iadd", "isub", "imul", "itruediv", "ior"):

@@ -180,3 +180,12 @@ def test_a_real_gpu():
     x = backend.upload(np.arange(6.0).reshape(2, 3), "float32")
     assert array_module(x) is backend.xp
     assert (backend.download(x @ x.T) == [[5, 14], [14, 50]]).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_many_products_at_a_time(rng, device, dtype):
+    a, b = (rng.standard_normal(shape).astype(dtype) for shape in ((4, 5, 3), (4, 3, 7)))
+    out = device.xp.empty((4, 5, 7), dtype)
+    device.multiply(device.upload(a, dtype), device.upload(b, dtype), out)
+    tolerance = {"float32": 1e-5, "float64": 1e-14}[dtype]
+    np.testing.assert_allclose(device.download(out), a @ b, rtol=tolerance, atol=tolerance)

@@ -58,24 +58,54 @@ for (int w = lane; w < width; w += 32) {
 """
 """A lane's part of a picture's row: to be kept, and as it is kept."""
 
-DOT = """
-const int lane = i % 32, row = i / 32 % height, place = i / 32 / height;
-const ptrdiff_t kept = (ptrdiff_t)row * places + place;
-T sum = 0;
-for (int w = lane; w < width; w += 32) sum += numbers[kept * width + w] * a[(ptrdiff_t)row * width + w];
-parts[i] = scales[kept * 32 + lane] * sum;
-"""
-"""A lane's part of the inner product of a row of one picture with the same row of a."""
+ROWS = 2
+"""Rows of a picture that a GPU's thread goes through for an inner product: half as many parts to add
+up as with one, and no slower."""
 
-SUM = """
-const int w = i % width;
-const ptrdiff_t row = i / width * places;
-T sum = 0;
-for (int place = 0; place < count; ++place)
-    sum += factors[place] * scales[(row + place) * 32 + w % 32] * numbers[(row + place) * width + w];
-total[i] = sum;
+DOT = """
+const int lane = i % 32, place = i / 32 % count, bundle = i / 32 / count;
+double of_a = 0, of_b = 0;
+for (int row = rows * bundle; row < rows * (bundle + 1) && row < height; ++row) {
+    const ptrdiff_t kept = (ptrdiff_t)row * places + place, start = (ptrdiff_t)row * width;
+    T sum_a = 0, sum_b = 0;
+    #pragma unroll 4
+    for (int w = lane; w < width; w += 32) {
+        const T number = numbers[kept * width + w];
+        sum_a += number * a[start + w];
+        if (both) sum_b += number * b[start + w];
+    }
+    of_a += scales[kept * 32 + lane] * sum_a;
+    of_b += scales[kept * 32 + lane] * sum_b;
+}
+const int bundles = (height + rows - 1) / rows;
+const ptrdiff_t at = ((ptrdiff_t)place * bundles + bundle) * 32 + lane;
+parts[at] = of_a;
+if (both) parts[(ptrdiff_t)count * bundles * 32 + at] = of_b;
 """
-"""One number of the weighted sum of all pictures."""
+"""A lane's part of the inner products of some rows of one picture with the same rows of a, and of b."""
+
+NUMBERS = 4
+"""Numbers that a GPU's thread adds up: its factors are the same for all of them."""
+
+SUM = f"""
+const int lane = i % 32, groups = (width + 32 * {NUMBERS} - 1) / (32 * {NUMBERS});
+const int first = i / 32 % groups * 32 * {NUMBERS} + lane;
+const ptrdiff_t row = i / 32 / groups;
+T sum[{NUMBERS}];
+#pragma unroll
+for (int k = 0; k < {NUMBERS}; ++k) sum[k] = 0;
+for (int place = 0; place < count; ++place) {{
+    const ptrdiff_t kept = row * places + place;
+    const T weight = (T)factors[place] * scales[kept * 32 + lane];
+    #pragma unroll
+    for (int k = 0; k < {NUMBERS}; ++k)
+        if (first + 32 * k < width) sum[k] += weight * numbers[kept * width + first + 32 * k];
+}}
+#pragma unroll
+for (int k = 0; k < {NUMBERS}; ++k)
+    if (first + 32 * k < width) total[row * width + first + 32 * k] = sum[k];
+"""
+"""Some numbers of the weighted sum of all pictures."""
 
 TABLE = """
 const double curvature = products[place];
@@ -91,19 +121,19 @@ if (i == place) diagonal[i] = curvature;
 
 BODIES = {"put": PUT, "dot": DOT, "sum": SUM, "table": TABLE}
 
+KEPT = "raw S numbers, raw T scales"
+SIZES = "int32 places, int32 width, int32 count"
+
 PARAMETERS = {
     "put": (
         "raw T a, int32 places, int32 place, int32 width, int32 rounded, T top, T least",
         "raw S numbers, raw T scales, raw T found",
     ),
     "dot": (
-        "raw S numbers, raw T scales, raw T a, int32 height, int32 places, int32 width",
+        f"{KEPT}, raw T a, raw T b, int32 both, int32 rows, int32 height, {SIZES}",
         "raw float64 parts",
     ),
-    "sum": (
-        "raw S numbers, raw T scales, raw float64 factors, int32 places, int32 width, int32 count",
-        "raw T total",
-    ),
+    "sum": (f"{KEPT}, raw float64 factors, {SIZES}", "raw T total"),
     "table": (
         "raw float64 products, int32 places, int32 place, int32 count",
         "raw float64 inverse, raw float64 diagonal",
@@ -240,20 +270,24 @@ class GpuStack(Stack):
         return self.sum(factors)
 
     def dot(self, others: Sequence[Array], count: int) -> Array:
-        """See `Stack`."""
+        """See `Stack`; of one or two others."""
         height, places, width = self._numbers.shape
-        parts = self._xp.empty((len(others), count, height * LANES), "float64")
-        for a, of_a in zip(others, parts, strict=True):
-            self._dot(self._numbers, self._scales, a, height, places, width, of_a, size=of_a.size)
+        bundles = -(-height // ROWS)
+        parts = self._xp.empty((len(others), count, bundles * LANES), "float64")
+        self._dot(
+            self._numbers, self._scales, others[0], others[-1], int(len(others) == 2), ROWS,
+            height, places, width, count, parts, size=count * bundles * LANES,
+        )  # fmt: skip
         return parts.sum(axis=2)
 
     def sum(self, factors: Array) -> Array:
         """See `Stack`."""
-        _, places, width = self._numbers.shape
+        height, places, width = self._numbers.shape
         total = self._xp.empty(self._shape, self._scales.dtype)
+        groups = -(-width // (LANES * NUMBERS))
         self._sum(
             self._numbers, self._scales, factors, places, width, len(factors),
-            total, size=total.size,
+            total, size=height * groups * LANES,
         )  # fmt: skip
         return total
 

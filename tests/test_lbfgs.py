@@ -199,30 +199,35 @@ def test_the_table_is_the_inverse_on_a_device(rng, device, history):
 def check_products_and_sums(rng, backend, threads=None):
     """Of pictures."""
     for dtype in ("float32", "float64"):
-        s, y = rng.standard_normal((2, 5, 9, 11, 3)).astype(dtype)
+        s, y = rng.standard_normal((2, 5, 9, 47, 3)).astype(dtype)
         y += s  # so that each has its curvature
         up = lambda x, dtype=dtype: backend.upload(x, dtype)
-        memory = remembered([Pair(up(s), up(y)) for s, y in zip(s, y, strict=True)], 5, threads)
+        a, memory = s[0] + y[1], Pairs(5, up(s[0]), Workers(threads or 1))
+        there = up(a)
+        for pair in zip(s, y, strict=True):
+            memory.add(*map(up, pair), there)
         kept = [Pair(*map(backend.download, vars(pair).values())) for pair in memory]
+        assert len(kept) == 5
         unit = np.abs([s, y]).max(axis=(3, 4), keepdims=True) / 32767  # at most half of one is lost
         lost = np.abs([s, y] - np.stack([[pair.s for pair in kept], [pair.y for pair in kept]]))
         assert (lost <= (0.501 * unit if dtype == "float32" else 0)).all()
         again = memory._y.put(4, up(y[4]))
         assert (backend.download(again) == kept[4].y).all()
-        a, factors = s[0] + y[1], rng.standard_normal(5)
+        factors = rng.standard_normal(5)
         tolerance = {"rtol": 0, "atol": 1e-4 if dtype == "float32" else 1e-11}
         for name, ask, add in (
             ("s", memory.dot_s, memory.sum_s),
             ("y", memory.dot_y, memory.sum_y),
         ):
             arrays = [getattr(pair, name).astype("f8") for pair in kept]
-            products = backend.download(ask(up(a)))
-            assert products.dtype == np.float64
-            np.testing.assert_allclose(products, [np.vdot(b, a) for b in arrays], **tolerance)
+            for asked in (there, up(a)):  # of the steps, those of the first are known
+                products = backend.download(ask(asked))
+                assert products.dtype == np.float64
+                np.testing.assert_allclose(products, [np.vdot(b, a) for b in arrays], **tolerance)
             total = sum(factor * b for factor, b in zip(factors, arrays, strict=True))
             found = backend.download(add(backend.upload(factors, "float64")))
             np.testing.assert_allclose(found, total, **tolerance)
-            assert found.shape == (9, 11, 3)
+            assert found.shape == (9, 47, 3)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4, 16])
@@ -254,14 +259,24 @@ MUTANTS = {
     "kept elsewhere": ("row * places + place;", "row * places;"),
     "only what is positive counts": ("? -a[row * width + w] :", "? 0 :"),
     "not as it is kept": ("found[row * width + w] = scale *", "found[row * width + w] ="),
-    "another lane's scale": ("* 32 + w % 32]", "* 32 + (w + 1) % 32]"),
+    "another lane's scale": ("[place] * scales[kept * 32 + lane]", "[place] * scales[kept * 32]"),
     "a lane is left out": ("w = lane;", "w = lane + 1;"),
     "a lane goes beyond": ("w < width;", "w <= width;"),
-    "another picture's row": ("row * places + place", "place * places + row"),
-    "not scaled": ("scales[kept * 32 + lane] * sum", "sum"),
+    "another picture's row": ("row * places + place, start", "place * places + row, start"),
+    "not scaled": ("scales[kept * 32 + lane] * sum_a", "sum_a"),
+    "the other not scaled": ("scales[kept * 32 + lane] * sum_b", "sum_b"),
+    "of the first alone": ("number * b[start + w]", "number * a[start + w]"),
+    "a bundle's first row alone": ("of_a += ", "of_a = "),
+    "a row too many": ("&& row < height", ""),
+    "the last row is left out": ("bundles = (height + rows - 1)", "bundles = height"),
     "the youngest is left out": ("place < count", "place + 1 < count"),
-    "the oldest's scale": ("scales[(row + place) * 32", "scales[row * 32"),
+    "the first's scale": (
+        "(T)factors[place] * scales[kept * 32",
+        "(T)factors[place] * scales[row * 32",
+    ),
     "always the same factor": ("factors[place]", "factors[0]"),
+    "numbers are left out": ("32 * 4", "32 * 5"),
+    "a row's end is not seen": ("if (first + 32 * k < width) sum", "sum"),
 }
 
 

@@ -48,7 +48,8 @@ def turn(name, size, device):
     image = 0.7 * content + 0.3 * style
     if name in OURS:
         vgg = nst.VGG19(nst.load_weights(), device=device)
-        objective = nst.Objective(vgg, content, [style], nst.Settings.preset("gatys"))
+        with vgg.backend.products(OURS[name]):
+            objective = nst.Objective(vgg, content, [style], nst.Settings.preset("gatys"))
         x = vgg.backend.upload(preprocess(image), "float32")
 
         def evaluate():

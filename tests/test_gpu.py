@@ -211,7 +211,8 @@ def test_kernels_compile_for_cards_of_all_ages(T, name, card):
     log = nvrtc.compiled(nvrtc.source(PARAMETERS[name], BODIES[name], T), card)
     assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in log
     (registers,) = re.findall(r"Used (\d+) registers", log)
-    assert int(registers) <= 168  # of 65536, for 384 threads at a time
+    most = 144 if name == "enter_6" else 128  # of 65536, for 384 and 512 threads at a time
+    assert int(registers) <= most
     with pytest.raises(SyntaxError, match="undefined"):
         nvrtc.compiled(nvrtc.source(PARAMETERS[name], "T x = there_is_none;", T), card)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from minimal_nst import lbfgs, pairs as pairs_module
 from minimal_nst.backend import CPU, Workers
+from minimal_nst.coordinates import bands
 from minimal_nst.errors import RunError
 from minimal_nst.lbfgs import CURVATURE, DECREASE, Scaled, Trial, direction, line_search
 from minimal_nst.optimize import minimize
@@ -325,6 +326,23 @@ def test_a_step_asks_a_device_for_nothing(rng):
         memory.add(pairs[8].s, pairs[8].y)
         direction(g, memory, metric)
     assert not counts
+
+
+def test_an_iteration_asks_a_device_three_numbers(rng):
+    """Whether the gradient is finite, and the slopes at both ends of the step."""
+    waits = []
+
+    def f(x):
+        waits.append(strict.COUNTS["wait"])
+        loss = float(np.sum(x._host**2))  # which asks nothing
+        return loss, 2 * x
+
+    x = strict.BACKEND.upload(rng.standard_normal((3, 4, 3)), "float64")
+    metric = bands(3, 4, strict.BACKEND)
+    with strict.counted():
+        end = minimize(f, x, "own-lbfgs", 4, metric=metric)
+    assert end.evaluations == len(waits)
+    assert set(np.diff(waits)[1:].tolist()) == {3}
 
 
 def test_the_arguments_of_the_two_loops_are_not_modified(rng):

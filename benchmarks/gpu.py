@@ -42,24 +42,26 @@ def turn(name, size, device):
     """The milliseconds of each evaluation, its loss, and the most bytes on the card."""
     import minimal_nst as nst
     from minimal_nst import images
+    from minimal_nst.backend import select
     from minimal_nst.vgg import preprocess
 
     content, style = (images.resize(images.load(path), size, size) for path in (CONTENT, STYLE))
     image = 0.7 * content + 0.3 * style
     if name in OURS:
-        vgg = nst.VGG19(nst.load_weights(), device=device)
-        with vgg.backend.products(OURS[name]):
+        backend = select(device)
+        free = lambda: 0 if device == "cpu" else backend.xp.cuda.runtime.memGetInfo()[0]
+        at_first = free()
+        vgg = nst.VGG19(nst.load_weights(), device=backend)
+        with backend.products(OURS[name]):
             objective = nst.Objective(vgg, content, [style], nst.Settings.preset("gatys"))
-        x = vgg.backend.upload(preprocess(image), "float32")
+        described = at_first - free()
+        x = backend.upload(preprocess(image), "float32")
 
         def evaluate():
-            with vgg.backend.products(OURS[name]):
+            with backend.products(OURS[name]):
                 return objective.evaluate(x)[0]
 
-        free = vgg.backend.free
-        most = lambda: (
-            0 if free() is None else vgg.backend.xp.get_default_memory_pool().total_bytes()
-        )
+        most = lambda: max(described, at_first - free())
     else:
         import torch
         from torch_gatys import Torch

@@ -90,9 +90,14 @@ class Backend:
         host: np.ndarray = to_host(x)
         return host
 
-    def fetch(self, numbers: Sequence[Array]) -> list[Any]:
-        """Python numbers of arrays without axes: all in one transfer, for which one has to wait."""
-        found: list[Any] = self.download(self.xp.stack(numbers)).tolist() if numbers else []
+    def gather(self, numbers: Sequence[Array], dtype: str) -> Array:
+        """One array of arrays without axes, so that they are downloaded together.
+
+        One by one: `stack` would ask the host where they are, and could not be recorded.
+        """
+        found = self.xp.empty(len(numbers), dtype)
+        for k, number in enumerate(numbers):
+            found[k] = number
         return found
 
     def free(self) -> int | None:
@@ -135,27 +140,6 @@ class Backend:
         handle = self.xp.cuda.device.get_cublas_handle()
         mode: int = self.xp.cuda.cublas.getMathMode(handle)
         return mode == _PRODUCTS["tf32"][1]
-
-    def multiply(self, a: Array, b: Array, out: Array) -> None:
-        """Many products of matrices at a time on a GPU, out[k] = a[k] @ b[k].
-
-        By cuBLAS itself: `matmul` takes longer to look at its arguments than a small layer's products
-        take. cuBLAS has columns where we have rows, so it is told that out^T = b^T a^T.
-
-        Parameters
-        ----------
-        a, b, out : (K, L, M), (K, M, N) and (K, L, N) arrays
-            Contiguous; all float32, or all float64.
-        """
-        (K, L, M), N = a.shape, b.shape[2]
-        dtype = a.dtype.name
-        cublas, handle = self.xp.cuda.cublas, self.xp.cuda.device.get_cublas_handle()
-        gemm = {"float32": cublas.sgemmStridedBatched, "float64": cublas.dgemmStridedBatched}[dtype]
-        one, zero = (constant.ctypes.data for constant in _ONE_AND_ZERO[dtype])
-        gemm(
-            handle, 0, 0, N, L, M, one, b.data.ptr, N, M * N, a.data.ptr, M, L * M,
-            zero, out.data.ptr, N, L * N, K,
-        )  # fmt: skip
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -215,9 +199,6 @@ _WANT_OF_MEMORY = re.compile("ALLOC_FAILED|OUT_OF_MEMORY|out of memory", re.IGNO
 
 _PRODUCTS = {"fp32": (1, 0), "tf32": (7, 3)}
 """CuPy's type of computation, for two matrices, and cuBLAS' mode, for several at a time."""
-
-_ONE_AND_ZERO = {dtype: (np.ones(1, dtype), np.zeros(1, dtype)) for dtype in ("float32", "float64")}
-"""What cuBLAS multiplies a product by, and what was in its place; it reads them from the host."""
 
 SLOW_START = 3.0
 """Seconds after which it is told what the GPU is waited for."""

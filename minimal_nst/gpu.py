@@ -40,7 +40,9 @@ import numpy as np
 from .architecture import Step, fused
 from .backend import Array, Backend, kernel
 from .convolution import bands
-from .engine import Parameters, Textbook
+from .cublas import multiply
+from .engine import Parameters, Recorder, Textbook
+from .recording import Recordings
 from .winograd import F4, F6, Transform, transform_kernel
 
 TILES_BYTES = 2**29
@@ -188,7 +190,7 @@ BODIES = {
 class Gpu(Textbook):
     """Winograd's convolution on a GPU; a step is one with the ReLU and the pooling after it.
 
-    What stands alone behind a tap is done as in the textbook, and so are the losses' products.
+    What stands alone behind a tap is done as in the textbook.
 
     Parameters
     ----------
@@ -263,6 +265,22 @@ class Gpu(Textbook):
         self._convolve(dx, U, transform, enter, leave)
         return dx
 
+    def contract(self, a: Array, b: Array) -> Array:
+        """See `Engine`. The first is a view: before it was turned, each position had a row."""
+        out = self._xp.empty((len(a), b.shape[1]), a.dtype)
+        multiply(a.T[None], b[None], out[None], a_turned=True)
+        return out
+
+    def transform(self, a: Array, b: Array) -> Array:
+        """See `Engine`."""
+        out = self._xp.empty((len(a), b.shape[1]), a.dtype)
+        multiply(a[None], b[None], out[None])
+        return out
+
+    def recorder(self) -> Recorder:
+        """See `Engine`."""
+        return Recordings(self._backend)
+
     def _convolve(
         self,
         x: Array,
@@ -280,7 +298,7 @@ class Gpu(Textbook):
             V = self._xp.empty((points, tiles, C_in), x.dtype)
             enter((C_in, across, rows.start, tiles), V)
             Z = self._xp.empty((points, tiles, C_out), x.dtype)
-            self._backend.multiply(V, U, Z)
+            multiply(V, U, Z)
             leave((C_out, across, rows.start, tiles), Z)
 
 

@@ -20,8 +20,8 @@ from .losses import Product, gram_matrix
 
 
 def area(T: Array) -> Any:
-    """P, a Python number: one with a dtype would make everything as precise as itself."""
-    return sum_of(T * T).item()
+    """P, as precise as T: in double precision it would make everything so."""
+    return sum_of(T * T).astype(T.dtype)
 
 
 def guided_gram_matrix(F: Array, T: Array, contract: Product = operator.matmul) -> Array:

@@ -101,6 +101,8 @@ class Objective:
         self.settings = settings
         self.shape = content.shape
         self.terms: dict[str, Any] = {}
+        self._names: list[str] = []
+        self._call = vgg.engine.recorder()
         self._low, self._high = (
             vgg.backend.upload(preprocess(np.full((1, 1, 3), bound)), vgg.dtype)
             for bound in (0.0, 255.0)
@@ -205,7 +207,12 @@ class Objective:
         all that crosses, and they do so together.
         """
         backend = self.vgg.backend
-        image = backend.upload(x, self.vgg.dtype)
+        numbers, dx = self._call(self._evaluate, backend.upload(x, self.vgg.dtype))
+        self.terms = dict(zip(self._names, backend.download(numbers).tolist(), strict=True))
+        return sum(self.terms.values()), dx
+
+    def _evaluate(self, image: Array) -> tuple[Array, Array]:
+        """The terms, of which `_names` has the names, and dL/dx: all on the device."""
         features, tape = self.vgg.forward(image, {**self._content_weights, **self._style_weights})
         terms: dict[str, Any] = {}
         gradients: dict[str, Array] = {}
@@ -223,8 +230,9 @@ class Objective:
             weight = self.settings.range_weight
             terms["range"], dR = out_of_range(image, self._low, self._high, weight)
             dx = dx + dR
-        self.terms = dict(zip(terms, backend.fetch([*terms.values()]), strict=True))
-        return sum(self.terms.values()), dx
+        self._names = list(terms)
+        dtype = "complex128" if image.dtype.kind == "c" else "float64"
+        return self.vgg.backend.gather(list(terms.values()), dtype), dx
 
     def _content(self, features: dict[str, Array]) -> Iterator[Term]:
         """The content terms: the paper's 1/2 sum, or the mean of squares."""

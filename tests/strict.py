@@ -15,12 +15,13 @@ import operator
 import sys
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from minimal_nst import cublas
 from minimal_nst.backend import Backend
 
 import compiled
@@ -57,25 +58,52 @@ COMPILED: set[tuple[Any, ...]] = set()
 
 
 class Memory:
-    """Bytes of the arrays that are on the device, now and at most."""
+    """Bytes on the device, now and at most: those of arrays, and what recordings keep for theirs."""
 
     def __init__(self) -> None:
-        self._seen: set[int] = set()
+        self._holders: Counter[int] = Counter()
         self.now = self.most = 0
 
-    def see(self, array: np.ndarray) -> None:
+    def see(self, array: StrictArray) -> None:
         """Take note of an array, or of the one that it is a view of, until it is gone."""
-        while isinstance(array.base, np.ndarray):
-            array = array.base
-        if id(array) not in self._seen:
-            self._seen.add(id(array))
-            self.now += array.nbytes
-            self.most = max(self.most, self.now)
-            weakref.finalize(array, self._forget, id(array), array.nbytes).atexit = False
+        host = array._host
+        while isinstance(host.base, np.ndarray):
+            host = host.base
+        pool = ALLOCATORS[-1].__self__ if ALLOCATORS else None
+        self._holders[id(host)] += 1
+        if self._holders[id(host)] == 1:
+            self._grow(host.nbytes, pool)
+        finalizer = weakref.finalize(array, self._forget, id(host), host.nbytes, pool)
+        finalizer.atexit = False
 
-    def _forget(self, number: int, size: int) -> None:
-        self._seen.discard(number)
-        self.now -= size
+    def _forget(self, number: int, size: int, pool: Pool | None) -> None:
+        self._holders[number] -= 1
+        if not self._holders[number]:
+            self._grow(-size, pool)
+
+    def _grow(self, size: int, pool: Pool | None) -> None:
+        if pool is not None:
+            pool.used += size
+            size = max(0, pool.used - pool.size)
+            pool.size += size
+            if size and RECORDING is not None:
+                raise RuntimeError("cudaErrorStreamCaptureUnsupported: the pool has no memory left")
+        self.now += size
+        self.most = max(self.most, self.now)
+
+
+class Pool:
+    """Memory for some arrays only, which it keeps when they are gone."""
+
+    used = size = 0
+
+    def malloc(self, size: int) -> None:
+        """What CuPy would be given to allocate by."""
+
+    def free_all_blocks(self) -> None:
+        """Give back what is not used; without this it is kept, though the pool be forgotten."""
+        MEMORY.now -= self.size - self.used
+        self.size = self.used
 
 
 MEMORY = Memory()
@@ -87,28 +115,131 @@ PRODUCTS = {"compute_type": 1, "mode": 0}
 """As CuPy and cuBLAS have been told to multiply matrices."""
 
 
-def _gemm(dtype: str) -> Any:
+RECORDING: list[Callable[[], object]] | None = None
+"""While launches are recorded, what has been so far: each is called when they are played."""
+
+
+def _launch(name: str, compute: Callable[[], Any]) -> Any:
+    """Start a function on the device, or record that it is to be; return what it computes."""
+    if RECORDING is None:
+        LAUNCHES[name] += 1
+        return compute()
+    found = np.asarray(compute())
+    RECORDING.append(lambda: found.__setitem__(..., compute()))
+    return found
+
+
+def _write(name: str, compute: Callable[[], object]) -> None:
+    """The same for a function that writes to arrays which are there."""
+    if RECORDING is None:
+        LAUNCHES[name] += 1
+    else:
+        RECORDING.append(compute)
+    compute()
+
+
+def _wait(what: str) -> None:
+    """The host wants to know something of the device, or sends something there."""
+    if RECORDING is not None:
+        raise RuntimeError("cudaErrorStreamCaptureUnsupported: operation not permitted")
+    COUNTS[what] += 1
+
+
+class Stream:
+    """That of a recording, which is none of those that wait for one another."""
+
+    ptr = 7
+
+    def __init__(self, non_blocking: bool = False) -> None:
+        assert non_blocking, "CUDA records no other"
+
+    def __enter__(self) -> None:
+        global CURRENT
+        CURRENT = self
+
+    def __exit__(self, *_: object) -> None:
+        global CURRENT
+        CURRENT = DEFAULT
+
+    def synchronize(self) -> None:
+        assert RECORDING is None
+
+    def begin_capture(self) -> None:
+        global RECORDING
+        assert self is CURRENT, "nothing else is recorded"
+        assert ALLOCATORS, "others would get the recording's memory"
+        RECORDING = []
+
+    def end_capture(self) -> SimpleNamespace:
+        global RECORDING
+        recorded, RECORDING = RECORDING, None
+
+        def launch() -> None:
+            LAUNCHES["graph"] += 1
+            for function in recorded or ():
+                function()
+
+        return SimpleNamespace(launch=launch)
+
+
+DEFAULT = CURRENT = SimpleNamespace(ptr=0, synchronize=lambda: None)
+"""Streams: what is started on one is done one after the other."""
+
+ALLOCATORS: list[Any] = []
+"""Whose memory arrays are in, the innermost last."""
+
+
+@contextmanager
+def _using_allocator(malloc: Any) -> Iterator[None]:
+    ALLOCATORS.append(malloc)
+    try:
+        yield
+    finally:
+        ALLOCATORS.pop()
+
+
+def _gemm(dtype: str, cupys: bool = False) -> Any:
     """cuBLAS' batched product, on addresses; matrices lie there column by column."""
 
     def gemm(
         handle: int, transa: int, transb: int, m: int, n: int, k: int,
         alpha: int, A: int, lda: int, strideA: int, B: int, ldb: int, strideB: int,
         beta: int, C: int, ldc: int, strideC: int, batch: int,
-    ) -> None:  # fmt: skip
-        LAUNCHES["gemm"] += 1
-        assert (transa, transb, lda, ldb, ldc) == (0, 0, m, k, m)
-        assert (strideA, strideB, strideC) == (m * k, k * n, m * n)
+    ) -> int:  # fmt: skip
+        if cupys:
+            _refuse_to_record()
+        elif CURRENT.ptr != LIBRARY.stream:
+            raise RuntimeError("cuBLAS works on another stream")
         number = np.ctypeslib.as_ctypes_type(dtype)
 
         def at(address: int, *shape: int) -> np.ndarray:
             size = math.prod(shape)
             return np.ctypeslib.as_array((number * size).from_address(address)).reshape(shape)
 
-        a, b = at(B, batch, n, k), at(A, batch, k, m)  # as rows: (A B)^T = B^T A^T
-        at(C, batch, n, m)[...] = at(alpha, 1) * _product(a, b, PRODUCTS["mode"] == 3)
-        assert at(beta, 1) == 0
+        def factor(address: int, turned: int, rows: int, columns: int, ld: int, stride: int) -> Any:
+            assert ld == (columns if turned else rows)
+            assert stride == rows * columns
+            there = at(address, batch, rows if turned else columns, ld)  # as rows: its transpose
+            return there if turned else there.transpose(0, 2, 1)
+
+        a, b = factor(A, transa, m, k, lda, strideA), factor(B, transb, k, n, ldb, strideB)
+        c, one = at(C, batch, n, m), at(alpha, 1)[0]
+        assert (at(beta, 1)[0], ldc, strideC) == (0, m, m * n)
+        tf32 = PRODUCTS["mode"] == 3
+
+        def compute() -> None:
+            c[...] = one * _product(a, b, tf32).transpose(0, 2, 1)
+
+        _write("gemm", compute)
+        return 0
 
     return gemm
+
+
+def _refuse_to_record() -> None:
+    """As CuPy does for its ways to cuBLAS."""
+    if RECORDING is not None:
+        raise NotImplementedError("calling cuBLAS API during stream capture is unsupported")
 
 
 def _product(a: np.ndarray, b: np.ndarray, tf32: bool) -> np.ndarray:
@@ -124,14 +255,26 @@ _core = SimpleNamespace(
     get_compute_type=lambda dtype: PRODUCTS["compute_type"],
     set_compute_type=lambda dtype, value: PRODUCTS.update(compute_type=value),
 )
+LIBRARY = SimpleNamespace(
+    float32=_gemm("float32"),
+    float64=_gemm("float64"),
+    set_stream=lambda handle, stream: vars(LIBRARY).update(stream=stream),
+)
+"""cuBLAS, without CuPy."""
+
 cuda = SimpleNamespace(
+    MemoryPool=Pool,
+    Stream=Stream,
+    get_current_stream=lambda: CURRENT,
+    using_allocator=_using_allocator,
     runtime=SimpleNamespace(memGetInfo=lambda: (CARD - MEMORY.now, CARD)),
     device=SimpleNamespace(get_cublas_handle=lambda: 1),
     cublas=SimpleNamespace(
+        getVersion=lambda handle: 130100,
         getMathMode=lambda handle: PRODUCTS["mode"],
         setMathMode=lambda handle, value: PRODUCTS.update(mode=value),
-        sgemmStridedBatched=_gemm("float32"),
-        dgemmStridedBatched=_gemm("float64"),
+        sgemmStridedBatched=_gemm("float32", cupys=True),
+        dgemmStridedBatched=_gemm("float64", cupys=True),
     ),
 )
 
@@ -158,7 +301,7 @@ class StrictArray:
 
     def __init__(self, host: np.ndarray) -> None:
         self._host = np.asarray(host)
-        MEMORY.see(self._host)
+        MEMORY.see(self)
 
     def __array__(self, *_: Any, **__: Any) -> np.ndarray:
         raise TypeError("implicit conversion to a NumPy array is not allowed; use asnumpy")
@@ -175,9 +318,9 @@ class StrictArray:
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if isinstance(key, StrictArray) and key.dtype == bool:
-            COUNTS["wait"] += 1  # how many of them are to be written?
-        LAUNCHES["copy"] += 1
-        self._host[_inner(key, within_index=True)] = _inner(value)
+            _wait("wait")  # how many of them are to be written?
+        host, key, value = self._host, _inner(key, within_index=True), _inner(value)
+        _write("copy", lambda: host.__setitem__(key, value))
 
     def __len__(self) -> int:
         return len(self._host)
@@ -200,11 +343,11 @@ class StrictArray:
     data = property(lambda self: SimpleNamespace(ptr=self._host.ctypes.data))
 
     def item(self) -> Any:
-        COUNTS["wait"] += 1
+        _wait("wait")
         return self._host.item()
 
     def tolist(self) -> Any:
-        COUNTS["wait"] += 1
+        _wait("wait")
         return self._host.tolist()
 
 
@@ -225,8 +368,8 @@ def _operator(name: str) -> Any:
     function = getattr(operator, name)
 
     def method(self: StrictArray, *others: Any) -> StrictArray:
-        LAUNCHES[name] += 1
-        return StrictArray(function(self._host, *[_inner(other) for other in others]))
+        arguments = self._host, *[_inner(other) for other in others]
+        return StrictArray(_launch(name, lambda: function(*arguments)))
 
     return method
 
@@ -235,8 +378,8 @@ def _reflected(name: str) -> Any:
     function = getattr(operator, name)
 
     def method(self: StrictArray, other: Any) -> StrictArray:
-        LAUNCHES[name] += 1
-        return StrictArray(function(_inner(other), self._host))
+        arguments = _inner(other), self._host
+        return StrictArray(_launch(name, lambda: function(*arguments)))
 
     return method
 
@@ -245,8 +388,8 @@ def _in_place(name: str) -> Any:
     function = getattr(operator, name)
 
     def method(self: StrictArray, other: Any) -> StrictArray:
-        LAUNCHES[name] += 1
-        function(self._host, _inner(other))
+        arguments = self._host, _inner(other)
+        _write(name, lambda: function(*arguments))
         return self
 
     return method
@@ -256,8 +399,10 @@ def _method(name: str) -> Any:
     def method(self: StrictArray, *args: Any, **options: Any) -> StrictArray:
         if name == "sum" and options.get("dtype", self.dtype) != self.dtype:
             raise TypeError("CuPy would compile this sum, for seconds; use sum_of")
-        LAUNCHES[name] += name not in VIEWS
-        return StrictArray(getattr(self._host, name)(*map(_fenced, args), **options))
+        function, args = getattr(self._host, name), [_fenced(arg) for arg in args]
+        if name in VIEWS and np.may_share_memory(view := function(*args, **options), self._host):
+            return StrictArray(view)
+        return StrictArray(_launch(name, lambda: function(*args, **options)))
 
     return method
 
@@ -268,6 +413,7 @@ for _name in ("add", "sub", "mul", "truediv", "pow", "neg", "abs", "invert", "an
 
 
 def _matmul(self: StrictArray, other: Any) -> StrictArray:
+    _refuse_to_record()
     LAUNCHES["matmul"] += 1
     return StrictArray(_product(self._host, _inner(other), PRODUCTS["compute_type"] == 7))
 
@@ -300,10 +446,14 @@ def _function(name: str) -> Any:
     function = getattr(np, name)
 
     def wrapped(*args: Any, **options: Any) -> StrictArray:
-        LAUNCHES[name] += 1
+        if name in ("matmul", "stack", "array"):  # of the latter the host sends what they need
+            _refuse_to_record()
         named = {name: _fenced(value) for name, value in options.items()}
-        result = function(*[_fenced(arg) for arg in args], **named)
-        return options["out"] if "out" in options else StrictArray(result)
+        unnamed = [_fenced(arg) for arg in args]
+        if "out" in options:
+            _write(name, lambda: function(*unnamed, **named))
+            return options["out"]
+        return StrictArray(_launch(name, lambda: function(*unnamed, **named)))
 
     return wrapped
 
@@ -327,13 +477,13 @@ def asarray(x: Any, dtype: str | None = None) -> StrictArray:
     """Upload: a copy, as to a device; what is there already stays what it is."""
     if isinstance(x, StrictArray):
         return x if dtype is None or x.dtype == dtype else x.astype(dtype)
-    COUNTS["up"] += 1
+    _wait("up")
     return StrictArray(np.array(x, dtype=dtype))
 
 
 def asnumpy(x: StrictArray) -> np.ndarray:
     """Download: a copy, as from a device, for which one has to wait."""
-    COUNTS["down"] += 1
+    _wait("down")
     return x._host.copy()
 
 
@@ -341,11 +491,12 @@ class ElementwiseKernel(compiled.ElementwiseKernel):
     """As CuPy's, for parameters that are raw arrays or numbers."""
 
     def __call__(self, *arguments: Any, size: int) -> None:
-        LAUNCHES[self.name] += 1
         arrays = (a for a in arguments if isinstance(a, StrictArray))
         COMPILED.add((self.name, *((a.dtype.name, a.ndim) for a in arrays)))
         fenceless = [a._host if isinstance(a, StrictArray) else a for a in arguments]
-        super().__call__(*fenceless, size=size)
+        run = super().__call__
+        _write(self.name, lambda: run(*fenceless, size=size))
 
 
 BACKEND = Backend(sys.modules[__name__], "strict")
+cublas.LIBRARIES[BACKEND.xp] = LIBRARY

@@ -29,7 +29,12 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
     "winograd": ({"backend"}, {"numpy"}),
     "convolution": ({"backend", "layers", "winograd"}, {"numpy"}),
     "engine": ({"architecture", "backend", "convolution", "layers"}, {"numpy"}),
-    "gpu": ({"architecture", "backend", "convolution", "engine", "winograd"}, {"numpy"}),
+    "cublas": ({"backend"}, {"numpy"}),
+    "recording": ({"backend"}, set()),
+    "gpu": (
+        {"architecture", "backend", "convolution", "cublas", "engine", "recording", "winograd"},
+        {"numpy"},
+    ),
     "weights": (LEAVES, {"numpy", "h5py"}),
     "vgg": ({*LEAVES, "backend", "checks", "engine", "gpu"}, {"numpy"}),
     "presets": ({"architecture"}, set()),

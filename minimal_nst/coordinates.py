@@ -50,6 +50,7 @@ import numpy as np
 from scipy import fft
 
 from .backend import CPU, LANES, Array, Backend, array_module, kernel
+from .cublas import multiply
 
 FINE = 1 / 8
 """f_0, in periods per pixel."""
@@ -161,7 +162,7 @@ class Cosines:
         self._fast = backend is CPU
         if not self._fast:
             self._down, self._across = (
-                backend.upload(fft.dct(np.eye(n), axis=0, norm="ortho"), dtype)
+                backend.upload(fft.dct(np.eye(n), axis=0, norm="ortho")[None], dtype)
                 for n in (height, width)
             )
 
@@ -169,21 +170,22 @@ class Cosines:
         """D x: the amplitude of each wave, (H, W, C)."""
         if self._fast:
             return fft.dctn(x, axes=(0, 1), norm="ortho")
-        return self._products(self._down, x, self._across.T)
+        return self._products(x, False)
 
     def inverse(self, waves: Array) -> Array:
         """D^T: the picture that is made of them, (H, W, C)."""
         if self._fast:
             return fft.idctn(waves, axes=(0, 1), norm="ortho")
-        return self._products(self._down.T, waves, self._across)
+        return self._products(waves, True)
 
-    @staticmethod
-    def _products(left: Array, x: Array, right: Array) -> Array:
-        """Left @ x @ right, of each colour."""
-        H, W, C = x.shape
-        rows = x.transpose(0, 2, 1).reshape(H * C, W) @ right
-        product = (left @ rows.reshape(H, C * W)).reshape(H, C, W)
-        return array_module(x).ascontiguousarray(product.transpose(0, 2, 1))
+    def _products(self, x: Array, turned: bool) -> Array:
+        """Down @ x @ across^T of each colour; or, turned, down^T @ x @ across."""
+        xp, (H, W, C) = array_module(x), x.shape
+        rows = xp.ascontiguousarray(x.transpose(0, 2, 1)).reshape(1, H * C, W)
+        product, result = xp.empty((1, H * C, W), x.dtype), xp.empty((1, H, C * W), x.dtype)
+        multiply(rows, self._across, product, b_turned=not turned)
+        multiply(self._down, product.reshape(1, H, C * W), result, a_turned=turned)
+        return xp.ascontiguousarray(result.reshape(H, C, W).transpose(0, 2, 1))
 
 
 class Spectrum:
@@ -228,7 +230,7 @@ class Spectrum:
         """S z, or D^T g w: how far the picture is from the start, (H, W, C)."""
         if self._pixels:
             return z
-        z = z.astype(self._dtype)
+        z = z.astype(self._dtype, copy=False)
         return self._cosines.inverse(self._gain * (z if self._waves else self._cosines.forward(z)))
 
     def adjoint(self, dx: Array) -> Array:

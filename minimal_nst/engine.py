@@ -14,7 +14,6 @@ Glossary::
 from __future__ import annotations
 
 import math
-import operator
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -31,9 +30,6 @@ from .convolution import Direct, Job, Winograd, bands, prepare
 
 Parameters = Callable[[str], tuple[Array, Array]]
 """Name of a convolution -> (kernel, bias)."""
-
-Recorder = Callable[[Callable[[Array], tuple[Array, ...]], Array], tuple[Array, ...]]
-"""A function of arrays on the device, and what to call it with -> what it returns."""
 
 
 class Engine(Protocol):
@@ -81,9 +77,6 @@ class Engine(Protocol):
 
     def alone(self) -> AbstractContextManager[None]:
         """While inside, other libraries' threads keep out of the way: for many evaluations."""
-
-    def recorder(self) -> Recorder:
-        """Return what calls one function many times, always with an array of one shape."""
 
 
 class Textbook:
@@ -150,10 +143,6 @@ class Textbook:
     def alone(self) -> AbstractContextManager[None]:
         """See `Engine`. BLAS' threads are all that there are."""
         return nullcontext()
-
-    def recorder(self) -> Recorder:
-        """See `Engine`. It just calls it."""
-        return operator.call
 
 
 COLUMNS_BYTES = 2**23
@@ -322,10 +311,6 @@ class Fast:
     def alone(self) -> AbstractContextManager[None]:
         """See `Engine`."""
         return self._workers.alone()
-
-    def recorder(self) -> Recorder:
-        """See `Engine`. It just calls it."""
-        return operator.call
 
     def _output(self, shape: tuple[int, ...], dtype: Any, kept: bool) -> Array:
         """An array to write to: one of its own if it is to be kept, else the scratch in turn."""

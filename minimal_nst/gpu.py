@@ -41,8 +41,7 @@ from .architecture import Step, fused
 from .backend import Array, Backend, kernel
 from .convolution import bands
 from .cublas import multiply
-from .engine import Parameters, Recorder, Textbook
-from .recording import Recordings
+from .engine import Parameters, Textbook
 from .winograd import F4, F6, Transform, transform_kernel
 
 TILES_BYTES = 2**29
@@ -204,9 +203,7 @@ class Gpu(Textbook):
         self._average = pooling == "avg"
         self._backend = backend
         self._xp = backend.xp
-        self._prepared = cache(
-            lambda layer, transform: prepared(*parameters(layer), backend, transform)
-        )
+        self._prepared = cache(lambda layer, transform: _prepare(*parameters(layer), transform))
         self._kernels = {
             name: kernel(backend.xp, name, *PARAMETERS[name], BODIES[name]) for name in BODIES
         }
@@ -221,7 +218,7 @@ class Gpu(Textbook):
         if not step[0].startswith("conv"):
             return super().forward(step, x, kept)
         transform = transform_of(x.dtype.name, self._backend.rounds)
-        U, _, bias = self._prepared(step[0], transform)
+        U, bias = self._prepared(step[0], transform)
         (H, W, _), half, rectified = x.shape, len(step) // 3, len(step) > 1
         y = self._xp.empty((H >> half, W >> half, U.shape[2]), x.dtype)
         gates = self._xp.empty(y.shape, "uint8") if rectified else self._no_gates
@@ -237,7 +234,7 @@ class Gpu(Textbook):
                 y, gates, size=Z.size // len(Z),
             )  # fmt: skip
 
-        self._convolve(x, U, transform, enter, leave)
+        self._convolve(x, U, False, transform, enter, leave)
         return y, (gates, x.shape, transform)
 
     def backward(self, step: Step, dy: Array, cache: Any, gradient: Array = None) -> Array:
@@ -245,7 +242,7 @@ class Gpu(Textbook):
         if not step[0].startswith("conv"):
             return super().backward(step, dy, cache, gradient)
         gates, (H, W, C), transform = cache
-        _, U, bias = self._prepared(step[0], transform)
+        U, bias = self._prepared(step[0], transform)
         half, gated = len(step) // 3, int(len(step) > 1)
         share = 0.25 if half and self._average else 1.0
         dx = self._xp.empty((H, W, C), dy.dtype)
@@ -262,7 +259,7 @@ class Gpu(Textbook):
                 dx, self._no_gates, size=Z.size // len(Z),
             )  # fmt: skip
 
-        self._convolve(dx, U, transform, enter, leave)
+        self._convolve(dx, U, True, transform, enter, leave)
         return dx
 
     def contract(self, a: Array, b: Array) -> Array:
@@ -277,20 +274,18 @@ class Gpu(Textbook):
         multiply(a[None], b[None], out[None])
         return out
 
-    def recorder(self) -> Recorder:
-        """See `Engine`."""
-        return Recordings(self._backend)
-
     def _convolve(
         self,
         x: Array,
         U: Array,
+        turned: bool,
         transform: Transform,
         enter: Callable[[Place, Array], None],
         leave: Callable[[Place, Array], None],
     ) -> None:
         """The three launches, for some rows of tiles at a time; x tells height and width."""
-        (H, W, _), (points, C_in, C_out) = x.shape, U.shape
+        (H, W, _), points = x.shape, len(U)
+        C_in, C_out = U.shape[:0:-1] if turned else U.shape[1:]
         down, across = -(-H // transform.m), -(-W // transform.m)
         row = points * across * (C_in + C_out) * x.dtype.itemsize
         for rows in bands(0, down, max(1, TILES_BYTES // row)):
@@ -298,7 +293,7 @@ class Gpu(Textbook):
             V = self._xp.empty((points, tiles, C_in), x.dtype)
             enter((C_in, across, rows.start, tiles), V)
             Z = self._xp.empty((points, tiles, C_out), x.dtype)
-            multiply(V, U, Z)
+            multiply(V, U, Z, b_turned=turned)
             leave((C_out, across, rows.start, tiles), Z)
 
 
@@ -318,25 +313,6 @@ def transform_of(dtype: str, tf32: bool) -> Transform:
     return F6 if dtype == "float32" and not tf32 else F4
 
 
-def prepared(
-    kernel: Array, bias: Array, backend: Backend, transform: Transform
-) -> tuple[Array, Array, Array]:
-    """U, the same for the way back, and the bias.
-
-    The second is a copy of the first, transposed: of a view, every product would make one.
-
-    Parameters
-    ----------
-    kernel : (3, 3, C_in, C_out) array
-    bias : (C_out,) array
-    backend : Backend
-    transform : Transform
-
-    Returns
-    -------
-    (n*n, C_in, C_out), (n*n, C_out, C_in) and (1, 1, C_out) arrays
-        On the device. As many axes as a picture has, since CuPy compiles for each number of them.
-    """
-    U = transform_kernel(kernel, transform, len(kernel[0, 0]))
-    back = backend.xp.ascontiguousarray(U.transpose(0, 2, 1))
-    return U, back, bias.reshape(1, 1, -1)
+def _prepare(kernel: Array, bias: Array, transform: Transform) -> tuple[Array, Array]:
+    """U, and the bias with as many axes as a picture has: CuPy compiles for each number of them."""
+    return transform_kernel(kernel, transform, len(kernel[0, 0])), bias.reshape(1, 1, -1)

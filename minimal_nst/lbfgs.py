@@ -120,11 +120,12 @@ def direction(g: Array, pairs: Pairs, metric: Metric) -> Array:
 
 @dataclass(frozen=True)
 class Trial:
-    """What is known at one place of a line: t, phi(t), phi'(t), and the point and gradient there."""
+    """What is known at one place of a line: t, phi(t), phi'(t), the step, and x and g there."""
 
     t: float
     loss: float
     slope: float
+    s: Array = None
     x: Array = None
     g: Array = None
 
@@ -232,12 +233,13 @@ def lbfgs(
             if square == 0:
                 return MINIMUM
             d = d * (first_step * math.sqrt(d.size / square))
-        start = Trial(0.0, loss, dot(g, d), x, g)
+        start = Trial(0.0, loss, dot(g, d))
 
         def phi(t: float, x: Array = x, d: Array = d) -> Trial:
-            there = x + t * d
+            s = d if t == 1 else t * d
+            there = x + s
             loss, g = evaluate(there)
-            return Trial(t, loss, dot(g, d), there, g)
+            return Trial(t, loss, dot(g, d), s, there, g)
 
         found = line_search(phi, start, 1.0) if start.slope < 0 else start
         if found is start:
@@ -246,7 +248,7 @@ def lbfgs(
             pairs.clear()  # what they remember may be wrong here
             continue
         if found.slope > start.slope:  # which differ by <s, y> / t
-            s, y = (found.t * d).astype(g.dtype, copy=False), found.g - g
+            s, y = found.s.astype(g.dtype, copy=False), found.g - g
             pairs.add(s, y, found.g)
             metric.learn(s, y)
         x, loss, g = found.x, found.loss, found.g

@@ -178,7 +178,7 @@ def _on_gpu(run: _Run) -> Needs:
     """Of `gpu.Gpu`."""
     here, *there = run.values
     transform = transform_of(run.settings.dtype, run.settings.precision == "tf32")
-    fixed = 2 * run.kernels(lambda layer: transform.n**2) + run.targets  # there and back
+    fixed = run.kernels(lambda layer: transform.n**2) + run.targets
     outputs = {step[-1] for step in fused(run.path, run.every)}
     gates = sum(here[layer] for layer in outputs) / run.item
     most = min(

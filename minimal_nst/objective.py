@@ -39,6 +39,7 @@ from .losses import (
     style_loss,
     total_variation,
 )
+from .recording import recorder
 from .settings import Settings
 from .vgg import VGG19, preprocess
 
@@ -102,7 +103,7 @@ class Objective:
         self.shape = content.shape
         self.terms: dict[str, Any] = {}
         self._names: list[str] = []
-        self._call = vgg.engine.recorder()
+        self._call = recorder(vgg.backend)
         self._low, self._high = (
             vgg.backend.upload(preprocess(np.full((1, 1, 3), bound)), vgg.dtype)
             for bound in (0.0, 255.0)

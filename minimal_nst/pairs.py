@@ -62,27 +62,49 @@ ROWS = 2
 """Rows of a picture that a GPU's thread goes through for an inner product: half as many parts to add
 up as with one, and no slower."""
 
-DOT = """
-const int lane = i % 32, place = i / 32 % count, bundle = i / 32 / count;
-double of_a = 0, of_b = 0;
-for (int row = rows * bundle; row < rows * (bundle + 1) && row < height; ++row) {
-    const ptrdiff_t kept = (ptrdiff_t)row * places + place, start = (ptrdiff_t)row * width;
-    T sum_a = 0, sum_b = 0;
-    #pragma unroll 4
-    for (int w = lane; w < width; w += 32) {
-        const T number = numbers[kept * width + w];
-        sum_a += number * a[start + w];
-        if (both) sum_b += number * b[start + w];
-    }
-    of_a += scales[kept * 32 + lane] * sum_a;
-    of_b += scales[kept * 32 + lane] * sum_b;
-}
+PLACES = 4
+"""Pairs that it takes along: what it reads of a and b serves them all."""
+
+DOT = f"""
+const int lane = i % 32, groups = (count + {PLACES} - 1) / {PLACES};
+const int first = i / 32 % groups * {PLACES}, bundle = i / 32 / groups;
+double of_a[{PLACES}], of_b[{PLACES}];
+#pragma unroll
+for (int k = 0; k < {PLACES}; ++k) of_a[k] = of_b[k] = 0;
+for (int row = rows * bundle; row < rows * (bundle + 1) && row < height; ++row) {{
+    const ptrdiff_t start = (ptrdiff_t)row * width;
+    ptrdiff_t kept[{PLACES}];
+    T sum_a[{PLACES}], sum_b[{PLACES}];
+    #pragma unroll
+    for (int k = 0; k < {PLACES}; ++k) {{
+        kept[k] = (ptrdiff_t)row * places + (first + k < count ? first + k : 0);
+        sum_a[k] = sum_b[k] = 0;
+    }}
+    for (int w = lane; w < width; w += 32) {{
+        const T at_a = a[start + w], at_b = both ? b[start + w] : 0;
+        #pragma unroll
+        for (int k = 0; k < {PLACES}; ++k) {{
+            const T number = numbers[kept[k] * width + w];
+            sum_a[k] += number * at_a;
+            sum_b[k] += number * at_b;
+        }}
+    }}
+    #pragma unroll
+    for (int k = 0; k < {PLACES}; ++k) {{
+        of_a[k] += scales[kept[k] * 32 + lane] * sum_a[k];
+        of_b[k] += scales[kept[k] * 32 + lane] * sum_b[k];
+    }}
+}}
 const int bundles = (height + rows - 1) / rows;
-const ptrdiff_t at = ((ptrdiff_t)place * bundles + bundle) * 32 + lane;
-parts[at] = of_a;
-if (both) parts[(ptrdiff_t)count * bundles * 32 + at] = of_b;
+#pragma unroll
+for (int k = 0; k < {PLACES}; ++k) {{
+    if (first + k >= count) continue;
+    const ptrdiff_t at = ((ptrdiff_t)(first + k) * bundles + bundle) * 32 + lane;
+    parts[at] = of_a[k];
+    if (both) parts[(ptrdiff_t)count * bundles * 32 + at] = of_b[k];
+}}
 """
-"""A lane's part of the inner products of some rows of one picture with the same rows of a, and of b."""
+"""A lane's part of the inner products of some rows of a few pictures with the same rows of a, and of b."""
 
 NUMBERS = 4
 """Numbers that a GPU's thread adds up: its factors are the same for all of them."""
@@ -272,11 +294,11 @@ class GpuStack(Stack):
     def dot(self, others: Sequence[Array], count: int) -> Array:
         """See `Stack`; of one or two others."""
         height, places, width = self._numbers.shape
-        bundles = -(-height // ROWS)
+        bundles, groups = -(-height // ROWS), -(-count // PLACES)
         parts = self._xp.empty((len(others), count, bundles * LANES), "float64")
         self._dot(
             self._numbers, self._scales, others[0], others[-1], int(len(others) == 2), ROWS,
-            height, places, width, count, parts, size=count * bundles * LANES,
+            height, places, width, count, parts, size=groups * bundles * LANES,
         )  # fmt: skip
         return parts.sum(axis=2)
 

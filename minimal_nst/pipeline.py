@@ -22,6 +22,7 @@ from .inputs import Masks, gather
 from .memory import Shape
 from .objective import Objective
 from .optimize import Callback, Minimum, Progress, Stop, minimize
+from .recording import recorder
 from .settings import HISTORY, STARTS, Settings
 from .sizes import each_scale, settle, style_size
 from .vgg import VGG19, deprocess, preprocess
@@ -331,12 +332,20 @@ def _paint(
     region = None if where is None else home.upload(where, "float64")
     terms: list[dict[str, float]] = []
 
+    def picture(z: Array) -> tuple[Array]:
+        return (_moved(origin, region, space.forward(z)),)
+
+    def slope(dx: Array) -> tuple[Array]:
+        return (space.adjoint(dx if region is None else region.astype(dx.dtype) * dx),)
+
+    there, back = recorder(home), recorder(home)
+
     def function(z: Array) -> tuple[float, Array]:
-        loss, dx = objective.evaluate(_moved(origin, region, space.forward(z)))
+        loss, dx = objective.evaluate(*there(picture, z))
         terms.append(objective.terms)
         if home is not vgg.backend:
             dx = vgg.backend.download(dx)
-        return loss, space.adjoint(dx if region is None else region.astype(dx.dtype) * dx)
+        return loss, *back(slope, dx)
 
     def painted(end: Minimum) -> Painting:
         """On the host: it may be for want of a GPU's memory that the work ends."""

@@ -302,6 +302,10 @@ class StrictArray:
     def __init__(self, host: np.ndarray) -> None:
         self._host = np.asarray(host)
         MEMORY.see(self)
+        if (
+            RECORDING is not None
+        ):  # which writes there again, when nobody looks at the array any more
+            RECORDING.append(lambda memory=self._host: memory)
 
     def __array__(self, *_: Any, **__: Any) -> np.ndarray:
         raise TypeError("implicit conversion to a NumPy array is not allowed; use asnumpy")

@@ -110,16 +110,19 @@ def test_want_of_memory_outside_of_cupys_pool_is_a_memory_error(message):
 def test_the_pool_is_given_back(monkeypatch, content, style):
     """After a painting, and after one that failed."""
     given = []
-    pool = types.SimpleNamespace(free_all_blocks=lambda: given.append(1), free_bytes=lambda: 7)
+    started = strict.LAUNCHES.total
+    give = lambda: given.append(started())
+    pool = types.SimpleNamespace(free_all_blocks=give, free_bytes=lambda: 7)
     monkeypatch.setattr(strict, "get_default_memory_pool", lambda: pool)
     assert strict.BACKEND.free() == strict.CARD - strict.MEMORY.now + 7
     assert CPU.free() is None
     monkeypatch.setattr(pipeline, "select", lambda device: strict.BACKEND)
     nst.stylize(content, style, nst.Settings(size=32, iterations=1, conv="im2col"))
-    assert given == [1]
+    assert given[-1] == started()  # when all is done
+    given.clear()
     with pytest.raises(nst.errors.FileError):
         nst.stylize("there-is-none.png", style)
-    assert given == [1, 1]
+    assert given == [started()]
 
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:x", "cuda:-1", "", "cpu:0", 3, None])

@@ -37,8 +37,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from minimal_nst.backend import Array, Workers
-from minimal_nst.pairs import Pairs, dot
+from minimal_nst.backend import Array, Workers, array_module
+from minimal_nst.pairs import Pairs, dot, inner
+from minimal_nst.recording import recorder
 
 Function = Callable[[Array], tuple[float, Array]]
 
@@ -68,15 +69,17 @@ class Scaled:
     """A multiple of the identity: Nocedal & Wright (2006), equation 7.20."""
 
     def __init__(self) -> None:
-        self._scale = 1.0
+        self._scale: Any = None
 
     def learn(self, s: Array, y: Array) -> None:
-        """Set the multiple."""
-        self._scale = dot(s, y) / dot(y, y)
+        """Set the multiple, where it is: this may be recorded."""
+        if self._scale is None:
+            self._scale = array_module(y).ones(1, y.dtype)
+        self._scale[...] = inner(s, y) / inner(y, y)
 
     def apply(self, q: Array) -> Array:
-        """Return it times q."""
-        return self._scale * q
+        """Return it times q; q itself before anything was learnt."""
+        return q if self._scale is None else self._scale * q
 
 
 def direction(g: Array, pairs: Pairs, metric: Metric) -> Array:
@@ -224,14 +227,26 @@ def lbfgs(
     metric = metric or Scaled()
     loss, g = evaluate(x)
     pairs = Pairs(history, g, workers)
-    for _ in range(iterations):
+    call = recorder(array_module(x))
+
+    def learn(s: Array, y: Array, g: Array) -> tuple[Array, Array]:
+        """Remember a step; where to go from its end, and the slope there. Nothing is asked."""
+        pairs.add(s, y, g)
+        metric.learn(s, y)
         d = direction(g, pairs, metric)
-        if not pairs:
+        return d, inner(g, d)
+
+    d: Array = None  # nothing is remembered
+    for _ in range(iterations):
+        anew = d is None
+        if anew:
+            d = -metric.apply(g)
             square = dot(d, d)
             if square == 0:
                 return MINIMUM
             d = d * (first_step * math.sqrt(d.size / square))
-        start = Trial(0.0, loss, dot(g, d))
+            slope = inner(g, d)
+        start = Trial(0.0, loss, float(slope))
 
         def phi(t: float, x: Array = x, d: Array = d) -> Trial:
             s = d if t == 1 else t * d
@@ -241,14 +256,18 @@ def lbfgs(
 
         found = line_search(phi, start, 1.0) if start.slope < 0 else start
         if found is start:
-            if not pairs:
+            if anew:
                 return NO_LOWER
             pairs.clear()  # what they remember may be wrong here
+            d = None
             continue
-        if found.slope > start.slope:  # which differ by <s, y> / t
-            s, y = found.s.astype(g.dtype, copy=False), found.g - g
-            pairs.add(s, y, found.g)
-            metric.learn(s, y)
-        x, loss, g = found.x, found.loss, found.g
+        x, loss, g, before = found.x, found.loss, found.g, g
         report(loss)
+        if found.slope > start.slope:  # which differ by <s, y> / t
+            d, slope = call(learn, found.s.astype(g.dtype, copy=False), g - before, g)
+        elif anew:
+            d = None
+        else:
+            d = direction(g, pairs, metric)
+            slope = inner(g, d)
     return ""

@@ -134,13 +134,6 @@ class Backend:
         finally:
             choose(*before)
 
-    @property
-    def rounds(self) -> bool:
-        """Whether a GPU's products of several float32 matrices at a time are 'tf32' just now."""
-        handle = self.xp.cuda.device.get_cublas_handle()
-        mode: int = self.xp.cuda.cublas.getMathMode(handle)
-        return mode == _PRODUCTS["tf32"][1]
-
     @contextmanager
     def working(self) -> Iterator[None]:
         """While inside, what a GPU's libraries call its want of memory is a `MemoryError`.

@@ -75,6 +75,7 @@ parts[2 * lanes + i] = sy;
 """A lane's part of the inner products of some waves of a band."""
 
 LENGTHS = """
+const int last = steps - 1;
 double most_s = 0, most_y = 0, both = 0, of_gamma = 0, own = 0;
 for (int pass = 0; pass < 2; ++pass) {
     for (int band = 0; band < bands; ++band) {
@@ -109,7 +110,7 @@ PARAMETERS = {
         "raw float64 parts",
     ),
     "lengths": (
-        "raw float64 energies, int32 bands, int32 steps, int32 last, float64 least",
+        "raw float64 energies, int32 bands, int32 steps, float64 least",
         "raw float64 lengths",
     ),
     "spread": ("raw T q, raw float64 lengths, raw int32 band", "raw T spread"),
@@ -342,25 +343,23 @@ class GpuBands(Bands):
         )
         bands = self._of_band.shape[1]
         self._xp = backend.xp
-        self._learnt = 0
         self._band, self._places = (backend.upload(x, "int32") for x in (self._band, self._places))
         self._inside = backend.upload(self._inside, "float32")
         self._of_band = backend.upload(self._of_band, "float64")
         self._last = self._xp.zeros((self.STEPS, 3, bands))
-        self._of_bands = self._xp.empty(bands, "float64")
+        self._of_bands = self._xp.ones(bands, "float64")
 
     def learn(self, s: Array, y: Array) -> None:
         """See `Bands`."""
         steps, _, bands = self._last.shape
-        last = self._learnt % steps
-        self._xp.matmul(self._sums(s, y), self._of_band, out=self._last[last])
-        self._lengths(self._last, bands, steps, last, NOTHING, self._of_bands, size=bands)
-        self._learnt += 1
+        last = self._xp.empty(self._last.shape, "float64")
+        last[:-1] = self._last[1:]
+        multiply(self._sums(s, y)[None], self._of_band[None], last[steps - 1 :])
+        self._last[...] = last
+        self._lengths(last, bands, steps, NOTHING, self._of_bands, size=bands)
 
     def apply(self, q: Array) -> Array:
         """See `Bands`."""
-        if not self._learnt:
-            return q
         spread = self._xp.empty(q.shape, q.dtype)
         self._spread(q, self._of_bands, self._band, spread, size=q.size)
         return spread

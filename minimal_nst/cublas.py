@@ -24,6 +24,9 @@ import numpy as np
 
 from .backend import Array, array_module
 
+TF32 = 3
+"""cuBLAS' mode, with the products' factors rounded to 10 bits of a mantissa."""
+
 NAMES = {"linux": "libcublas.so.{}", "win32": "cublas64_{}.dll"}
 """What the library is called there, but for its major version."""
 
@@ -64,6 +67,12 @@ def multiply(
         handle, int(b_turned), int(a_turned), N, L, M, one, b.data.ptr, b.shape[2], M * N,
         a.data.ptr, a.shape[2], L * M, zero, out.data.ptr, N, L * N, K,
     )  # fmt: skip
+
+
+def rounds(xp: Any) -> bool:
+    """Whether products of float32 matrices are 'tf32' just now (`Backend.products`)."""
+    mode: int = xp.cuda.cublas.getMathMode(xp.cuda.device.get_cublas_handle())
+    return mode == TF32
 
 
 def _library(xp: Any) -> Any:

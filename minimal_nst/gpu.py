@@ -40,7 +40,7 @@ import numpy as np
 from .architecture import Step, fused
 from .backend import Array, Backend, kernel
 from .convolution import bands
-from .cublas import multiply
+from .cublas import multiply, rounds
 from .engine import Parameters, Textbook
 from .winograd import F4, F6, Transform, transform_kernel
 
@@ -201,7 +201,6 @@ class Gpu(Textbook):
     def __init__(self, parameters: Parameters, pooling: str, backend: Backend) -> None:
         super().__init__(parameters, pooling)
         self._average = pooling == "avg"
-        self._backend = backend
         self._xp = backend.xp
         self._prepared = cache(lambda layer, transform: _prepare(*parameters(layer), transform))
         self._kernels = {
@@ -217,7 +216,7 @@ class Gpu(Textbook):
         """See `Engine`."""
         if not step[0].startswith("conv"):
             return super().forward(step, x, kept)
-        transform = transform_of(x.dtype.name, self._backend.rounds)
+        transform = transform_of(x.dtype.name, rounds(self._xp))
         U, bias = self._prepared(step[0], transform)
         (H, W, _), half, rectified = x.shape, len(step) // 3, len(step) > 1
         y = self._xp.empty((H >> half, W >> half, U.shape[2]), x.dtype)

@@ -103,7 +103,7 @@ class Objective:
         self.shape = content.shape
         self.terms: dict[str, Any] = {}
         self._names: list[str] = []
-        self._call = recorder(vgg.backend)
+        self._call = recorder(vgg.backend.xp)
         self._low, self._high = (
             vgg.backend.upload(preprocess(np.full((1, 1, 3), bound)), vgg.dtype)
             for bound in (0.0, 255.0)

@@ -28,8 +28,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .backend import LANES, Array, Workers, array_module, kernel, sum_of
+from .cublas import multiply
 
 TOP = 2**15 - 1
 """The largest number that is kept of a row of float32 numbers."""
@@ -41,7 +43,7 @@ BLOCK = 2**22
 """Bytes that a thread makes floating-point again at a time: what a CPU's cache has room for."""
 
 PUT = """
-const int lane = i % 32;
+const int lane = i % 32, place = at[0];
 const ptrdiff_t row = i / 32, kept = row * places + place;
 T most = least;
 for (int w = lane; w < width; w += 32) {
@@ -130,10 +132,11 @@ for (int k = 0; k < {NUMBERS}; ++k)
 """Some numbers of the weighted sum of all pictures."""
 
 TABLE = """
+const int place = at[0];
 const double curvature = products[place];
 double sum = 0;
-for (int j = 0; j < count; ++j) {
-    if (j != place) sum += inverse[i * places + j] * products[j];
+for (int j = 0; j < places; ++j) {
+    sum += inverse[i * places + j] * products[j];
     if (i == place) inverse[i * places + j] = 0;
 }
 inverse[i * places + place] = curvature > 0 ? (i == place ? 1 : -sum) / curvature : 0;
@@ -148,7 +151,7 @@ SIZES = "int32 places, int32 width, int32 count"
 
 PARAMETERS = {
     "put": (
-        "raw T a, int32 places, int32 place, int32 width, int32 rounded, T top, T least",
+        "raw T a, raw int32 at, int32 places, int32 width, int32 rounded, T top, T least",
         "raw S numbers, raw T scales, raw T found",
     ),
     "dot": (
@@ -157,19 +160,24 @@ PARAMETERS = {
     ),
     "sum": (f"{KEPT}, raw float64 factors, {SIZES}", "raw T total"),
     "table": (
-        "raw float64 products, int32 places, int32 place, int32 count",
+        "raw float64 products, raw int32 at, int32 places",
         "raw float64 inverse, raw float64 diagonal",
     ),
 }
 """Name of a kernel -> its inputs and outputs, as CuPy wants them declared."""
 
 
-def dot(a: Array, b: Array) -> float:
+def inner(a: Array, b: Array) -> Any:
     """Inner product of two arrays of one shape; a picture's rows are summed up in float64."""
     xp = array_module(a)
     if hasattr(xp, "vecdot"):
-        return float(sum_of(xp.vecdot(a.reshape(len(a), -1), b.reshape(len(b), -1))))
-    return float(xp.multiply(a, b, dtype="float64").sum())  # in CuPy
+        return sum_of(xp.vecdot(a.reshape(len(a), -1), b.reshape(len(b), -1)))
+    return xp.multiply(a, b, dtype="float64").sum()  # in CuPy
+
+
+def dot(a: Array, b: Array) -> float:
+    """The same as a number, for which one has to wait on a GPU."""
+    return float(inner(a, b))
 
 
 def _rows(a: Array) -> Array:
@@ -199,7 +207,7 @@ class Stack:
         self._xp, self._shape, self._workers = xp, like.shape, workers
         self._rounded = like.dtype == "float32"
         kept = "int16" if self._rounded else like.dtype
-        self._numbers = xp.empty((height, places, width), kept)
+        self._numbers = xp.zeros((height, places, width), kept)
         self._scales = xp.ones((height, places, self.SCALES), like.dtype)
 
     def put(self, place: int, a: Array) -> Array:
@@ -264,7 +272,10 @@ class Stack:
 
 
 class GpuStack(Stack):
-    """The same on a GPU: no thread waits for another, and every sum has its order."""
+    """The same on a GPU: no thread waits for another, and every sum has its order.
+
+    A place to put something is an array of one number there, as the card alone knows which it is.
+    """
 
     SCALES = LANES
 
@@ -275,12 +286,12 @@ class GpuStack(Stack):
             for name in ("put", "dot", "sum")
         )
 
-    def put(self, place: int, a: Array) -> Array:
+    def put(self, place: Array, a: Array) -> Array:
         """See `Stack`."""
         height, places, width = self._numbers.shape
         found = self._xp.empty(self._shape, self._scales.dtype)
         self._put(
-            a, places, place, width, int(self._rounded), TOP, LEAST,
+            a, place, places, width, int(self._rounded), TOP, LEAST,
             self._numbers, self._scales, found, size=height * LANES,
         )  # fmt: skip
         return found
@@ -356,6 +367,16 @@ class Table:
         inverse[:, place] = -column / curvature if curvature > 0 else 0.0
         self.diagonal[place] = curvature
 
+    def solve(self, products: Array, turned: bool) -> Array:
+        """R^-1 times as many numbers as there are pairs, or R^-T."""
+        inverse = self.inverse[: len(products), : len(products)]
+        return (inverse.T if turned else inverse) @ products
+
+    def clear(self) -> None:
+        """Forget what was put there."""
+        self.inverse[...] = 0.0
+        self.diagonal[...] = 0.0
+
 
 class GpuTable(Table):
     """The same on a GPU, in one launch."""
@@ -364,10 +385,16 @@ class GpuTable(Table):
         super().__init__(places, like)
         self._put = kernel(self._xp, "table", *PARAMETERS["table"], BODIES["table"])
 
-    def put(self, place: int, products: Array) -> None:
+    def put(self, place: Array, products: Array) -> None:
         """See `Table`."""
-        places, count = len(self.diagonal), len(products)
-        self._put(products, places, place, count, self.inverse, self.diagonal, size=count)
+        places = len(self.diagonal)
+        self._put(products, place, places, self.inverse, self.diagonal, size=places)
+
+    def solve(self, products: Array, turned: bool) -> Array:
+        """See `Table`."""
+        found = self._xp.empty(len(products), "float64")
+        multiply(self.inverse[None], products[None, :, None], found[None, :, None], turned)
+        return found
 
 
 @dataclass(frozen=True)
@@ -394,21 +421,24 @@ class Pairs:
     """
 
     def __init__(self, history: int, like: Array, workers: Workers | None = None) -> None:
-        on_gpu = hasattr(array_module(like), "ElementwiseKernel")
+        xp = array_module(like)
+        on_gpu = hasattr(xp, "ElementwiseKernel")
         kind, table = (GpuStack, GpuTable) if on_gpu else (Stack, Table)
         workers = workers or Workers(1)
         self._history = history
-        self._added = 0
+        self._added = xp.zeros(1, "int32") if on_gpu else 0
         self._s, self._y = kind(history, like, workers), kind(history, like, workers)
         self._table = table(history, like)
         self._known: tuple[Array, Array] = None, None
 
     def __len__(self) -> int:
-        return min(self._added, self._history)
+        """How many; on a GPU, which is not asked, all that there is a place for: zeros where none is."""
+        return min(self._added, self._history) if isinstance(self._added, int) else self._history
 
     def __iter__(self) -> Iterator[Pair]:
         """From the oldest to the youngest, those that count."""
-        for number in range(self._added - len(self), self._added):
+        added = self._added if isinstance(self._added, int) else self._added.item()
+        for number in range(added - len(self), added):
             place = number % self._history
             if self.diagonal[place] > 0:
                 yield Pair(self._s.get(place), self._y.get(place))
@@ -425,7 +455,8 @@ class Pairs:
 
     def clear(self) -> None:
         """Forget them all."""
-        self._added = 0
+        self._added *= 0
+        self._table.clear()
 
     def add(self, s: Array, y: Array, g: Array = None) -> None:
         """Remember a pair, in the place of the oldest if there are too many.
@@ -436,13 +467,19 @@ class Pairs:
         g : array, optional
             Of which `dot_s` will be asked next: both need a pass over the steps, and share it.
         """
+        self._known = None, None
         place = self._added % self._history
         self._added += 1
         self._s.put(place, s)
         others = [self._y.put(place, y)] + ([] if g is None else [g])
         products, *of_g = self._s.dot(others, len(self))
         self._table.put(place, products)
-        self._known = (g, of_g[0]) if of_g else (None, None)
+        if of_g:
+            self._known = g, of_g[0]
+
+    def solve(self, products: Array, turned: bool = False) -> Array:
+        """R^-1 times inner products with all pairs; or, turned, R^-T times those."""
+        return self._table.solve(products, turned)
 
     def dot_s(self, a: Array) -> Array:
         """Inner products of all steps with an array."""

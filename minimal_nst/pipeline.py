@@ -338,7 +338,7 @@ def _paint(
     def slope(dx: Array) -> tuple[Array]:
         return (space.adjoint(dx if region is None else region.astype(dx.dtype) * dx),)
 
-    there, back = recorder(home), recorder(home)
+    there, back = recorder(home.xp), recorder(home.xp)
 
     def function(z: Array) -> tuple[float, Array]:
         loss, dx = objective.evaluate(*there(picture, z))

@@ -17,89 +17,101 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from .backend import CPU, Array, Backend
+import numpy as np
 
-Function = Callable[[Array], tuple[Array, ...]]
+from .backend import Array
+from .cublas import rounds
 
-Recorder = Callable[[Function, Array], tuple[Array, ...]]
-"""Calls a function, always the same one."""
+Function = Callable[..., tuple[Array, ...]]
+
+Recorder = Callable[..., tuple[Array, ...]]
+"""A function, and arrays -> what it returns of them."""
 
 
-def recorder(backend: Backend) -> Recorder:
+def recorder(xp: Any) -> Recorder:
     """Return what calls one function many times with arrays of one shape; on a CPU it just does."""
-    return operator.call if backend is CPU else Recordings(backend)
+    return operator.call if xp is np else Recordings(xp)
 
 
 class Recordings:
-    """Calls a function of an array on a GPU, of which the launches are recorded the first time.
+    """Calls a function of arrays on a GPU, of which the launches are recorded the first time.
 
     What cannot be recorded is called as it is. The same numbers come out, to the last bit.
 
     Parameters
     ----------
-    backend : Backend
+    xp : module
         The GPU's.
     """
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    def __init__(self, xp: Any) -> None:
+        self._xp = xp
         self._graphs: dict[bool, _Graph | None] = {}
 
-    def __call__(self, function: Function, x: Array) -> tuple[Array, ...]:
+    def __call__(self, function: Function, *arrays: Array) -> tuple[Array, ...]:
         """Return what the function returns, in new arrays.
 
         Parameters
         ----------
         function : callable
-            Always the same one. Takes an array, returns a tuple of arrays; what else it reads stays
-            where it is.
-        x : array
-            Always of one shape and dtype.
+            Always the same one. Takes arrays, and returns a tuple of arrays; what else it reads or
+            writes are arrays as well, which stay where they are.
+        *arrays : array
+            Always of the same shapes and dtypes.
         """
-        rounds = self._backend.rounds  # of which a recording has its products
-        if rounds not in self._graphs:
-            self._graphs[rounds] = _Graph.of(function, x, self._backend.xp)
-        graph = self._graphs[rounds]
-        return function(x) if graph is None else graph.play(x)
+        precision = rounds(self._xp)  # of which a recording has its products
+        if precision not in self._graphs:
+            results, self._graphs[precision] = _recorded(function, arrays, self._xp)
+            return results
+        graph = self._graphs[precision]
+        return function(*arrays) if graph is None else graph.play(arrays)
+
+
+def _recorded(
+    function: Function, arrays: Sequence[Array], xp: Any
+) -> tuple[tuple[Array, ...], _Graph | None]:
+    """Call a function, and record what that is; None if CuPy refuses."""
+    pool, stream = xp.cuda.MemoryPool(), xp.cuda.Stream(non_blocking=True)
+    xp.cuda.get_current_stream().synchronize()  # what is read is computed on that one
+    xp.get_default_memory_pool().free_all_blocks()  # it has another from here on
+    with xp.cuda.using_allocator(pool.malloc), stream:
+        inputs = [array.copy() for array in arrays]
+        found = function(*inputs)  # compiles what is not compiled, and the pool gets what it needs
+        stream.synchronize()
+    results = tuple(result.copy() for result in found)
+    del found
+    with xp.cuda.using_allocator(pool.malloc), stream:
+        stream.begin_capture()
+        try:
+            outputs = function(*inputs)
+        except NotImplementedError:
+            outputs = ()
+        finally:
+            graph = stream.end_capture()
+    made = _Graph(pool, graph, inputs, outputs)
+    return results, made if outputs else None
 
 
 class _Graph:
     """A recording, and the memory that it needs, which is given back with it."""
 
-    def __init__(self, pool: Any, graph: Any, x: Array, results: tuple[Array, ...]) -> None:
+    def __init__(
+        self, pool: Any, graph: Any, inputs: Sequence[Array], outputs: Sequence[Array]
+    ) -> None:
         self._pool, self._graph = pool, graph
-        self._x, self._results = x, results
+        self._inputs, self._outputs = inputs, outputs
 
-    @classmethod
-    def of(cls, function: Function, x: Array, xp: Any) -> _Graph | None:
-        """Make one; None if CuPy refuses."""
-        pool, stream = xp.cuda.MemoryPool(), xp.cuda.Stream(non_blocking=True)
-        xp.cuda.get_current_stream().synchronize()  # what is read is computed on that one
-        xp.get_default_memory_pool().free_all_blocks()  # it has another from here on
-        with xp.cuda.using_allocator(pool.malloc), stream:
-            x = x.copy()
-            function(x)  # compiles what is not compiled, and the pool gets what it needs
-            stream.synchronize()
-            stream.begin_capture()
-            try:
-                results = function(x)
-            except NotImplementedError:
-                results = ()
-            finally:
-                graph = stream.end_capture()
-        made = cls(pool, graph, x, results)
-        return made if results else None
-
-    def play(self, x: Array) -> tuple[Array, ...]:
+    def play(self, arrays: Sequence[Array]) -> tuple[Array, ...]:
         """Once more, with these numbers."""
-        self._x[...] = x
+        for there, array in zip(self._inputs, arrays, strict=True):
+            there[...] = array
         self._graph.launch()
-        return tuple(result.copy() for result in self._results)
+        return tuple(output.copy() for output in self._outputs)
 
     def __del__(self) -> None:
         if not sys.is_finalizing():
-            del self._graph, self._x, self._results
+            del self._graph, self._inputs, self._outputs
             self._pool.free_all_blocks()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from minimal_nst import lbfgs, pairs as pairs_module
@@ -131,7 +133,8 @@ def check_a_pair_without_curvature(rng, backend):
     assert len(kept) == 2  # of five places
     assert np.abs(kept[-1].s - pairs[-1].s).max() < 1e-4
     g = pairs[0].s
-    found = backend.download(direction(backend.upload(g, "float32"), memory, scaled(kept)))
+    metric = scaled([Pair(*up(kept[-1]))])
+    found = backend.download(direction(backend.upload(g, "float32"), memory, metric))
     np.testing.assert_allclose(found, -inverse_hessian(kept) @ g, rtol=1e-3)
 
 
@@ -175,16 +178,23 @@ def check_the_table(rng, backend, history):
         for number, pair in enumerate(pairs_of(rng, count=7)):
             memory.add(*(backend.upload(v, "float64") for v in vars(pair).values()))
             s, y = by_place(memory, backend)
-            age = np.argsort([(k - number - 1) % history for k in range(len(memory))])
+            there = min(number + 1, history)
+            age = np.argsort([(k - number - 1) % history for k in range(there)])
             if number < history:
                 age = np.arange(number + 1)
             R = np.triu((s @ y.T)[np.ix_(age, age)])
             inverse, diagonal = map(backend.download, (memory.inverse, memory.diagonal))
-            assert inverse.shape == R.shape
+            assert len(inverse) == len(diagonal) == len(memory)
+            for nobody in (inverse[there:], inverse[:, there:], diagonal[there:]):
+                assert not nobody.any()
             np.testing.assert_allclose(inverse[np.ix_(age, age)] @ R, np.eye(len(R)), atol=1e-9)
             np.testing.assert_allclose(diagonal[age], R.diagonal(), err_msg=str(cleared))
+            products = rng.standard_normal(len(memory))
+            for turned, matrix in ((False, inverse), (True, inverse.T)):
+                found = memory.solve(backend.upload(products, "float64"), turned)
+                np.testing.assert_allclose(backend.download(found), matrix @ products, rtol=1e-9)
         memory.clear()
-        assert not memory
+        assert not list(memory)
 
 
 @pytest.mark.parametrize("history", [1, 2, 3, 9])
@@ -212,7 +222,8 @@ def check_products_and_sums(rng, backend, threads=None):
         unit = np.abs([s, y]).max(axis=(3, 4), keepdims=True) / 32767  # at most half of one is lost
         lost = np.abs([s, y] - np.stack([[pair.s for pair in kept], [pair.y for pair in kept]]))
         assert (lost <= (0.501 * unit if dtype == "float32" else 0)).all()
-        again = memory._y.put(4, up(y[4]))
+        place = 4 if backend is CPU else backend.upload(np.array([4]), "int32")
+        again = memory._y.put(place, up(y[4]))
         assert (backend.download(again) == kept[4].y).all()
         factors = rng.standard_normal(5)
         tolerance = {"rtol": 0, "atol": 1e-4 if dtype == "float32" else 1e-11}
@@ -286,7 +297,6 @@ MUTANTS = {
 
 TABLE_MUTANTS = {
     "what was there is not forgotten": ("if (i == place) inverse", "if (false) inverse"),
-    "its old number counts": ("if (j != place)", ""),
     "the oldest are left out": ("j = 0", "j = 1"),
     "with the wrong sign": ("1 : -sum", "1 : sum"),
     "not divided": (": -sum) / curvature", ": -sum)"),
@@ -561,3 +571,34 @@ def test_a_jump_ends_the_line_search():
     phi = lambda t: Trial(t, jump(t), 2 * (t - 900))
     end = line_search(phi, phi(0.0), 1.0)
     assert end.t == 4
+
+
+@pytest.mark.parametrize("metric", ["scaled", "bands"])
+def test_from_the_second_step_on_a_device_does_as_it_was_told(rng, metric):
+    """One launch for the pair, the metric and the direction, with what goes in and comes out."""
+    launches = []
+
+    def f(x):
+        launches.append(strict.LAUNCHES.copy())
+        return float(np.sum(x._host**4)), 4 * x * x * x
+
+    def run(iterations, history):
+        x = strict.asarray(np.linspace(1, 2, 36).reshape(3, 4, 3))
+        made = bands(3, 4, strict.BACKEND) if metric == "bands" else None
+        with strict.counted():
+            end = minimize(f, x, "own-lbfgs", iterations, history=history, metric=made)
+        return end.losses
+
+    here = minimize(
+        lambda x: (float(np.sum(x**4)), 4 * x * x * x),
+        np.linspace(1, 2, 36).reshape(3, 4, 3),
+        "own-lbfgs",
+        12,
+        history=4,
+        metric=bands(3, 4, CPU) if metric == "bands" else None,
+    )
+    assert run(12, 4) == pytest.approx(here.losses, rel=1e-9)
+    between = [after - before for before, after in itertools.pairwise(launches)]
+    steps = between[3:]
+    assert all(step["graph"] == 1 for step in steps)
+    assert max(step.total() for step in steps) < 25

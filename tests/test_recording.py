@@ -66,7 +66,7 @@ def test_cublas_is_asked_by_its_name_or_else_by_cupy(rng, monkeypatch, platform)
             cublas.multiply(x, x, out)
             return (out,)
 
-        again = Recordings(strict.BACKEND)(function, a + a)  # which CuPy does not record
+        again = Recordings(strict)(function, a + a)  # which CuPy does not record
         np.testing.assert_allclose(again[0]._host, 4 * a._host @ a._host)
         return
     with pytest.raises(RuntimeError, match="status 3"):
@@ -146,7 +146,7 @@ def check_recordings(rng, cublas=cublas, recording=recording):
         cublas.multiply(x + A, A, out)
         return out, abs(out).sum(dtype="float32")
 
-    call = recording.Recordings(strict.BACKEND)
+    call = recording.Recordings(strict)
     given = []
     for k, precision in enumerate(("fp32", "fp32", "tf32", "fp32", "tf32")):
         x = k * A
@@ -157,6 +157,7 @@ def check_recordings(rng, cublas=cublas, recording=recording):
     for found, expected in given:
         for ours, theirs in zip(found, expected, strict=True):
             assert (ours._host == theirs._host).all()
+            assert ours.pool is None  # where it would be written to again
 
 
 def test_a_recording_is_of_one_precision_and_any_input(rng):
@@ -164,20 +165,28 @@ def test_a_recording_is_of_one_precision_and_any_input(rng):
 
 
 MUTANTS = {
-    "what goes in is forgotten": ("recording", "self._x[...] = x", "pass"),
+    "what goes in is forgotten": ("recording", "there[...] = array", "pass"),
     "what comes out is written to again": (
         "recording",
-        "tuple(result.copy() for result in self._results)",
-        "self._results",
+        "tuple(output.copy() for output in self._outputs)",
+        "self._outputs",
     ),
-    "one precision for all": ("recording", "rounds = self._backend.rounds", "rounds = False"),
+    "what came out first, too": (
+        "recording",
+        "tuple(result.copy() for result in found)",
+        "found",
+    ),
+    "one precision for all": ("recording", "precision = rounds(self._xp)", "precision = False"),
     "others get its memory": (
         "recording",
-        "xp.cuda.using_allocator(pool.malloc), stream",
-        "stream",
+        "using_allocator(pool.malloc), stream:\n        stream.begin",
+        "using_allocator(None), stream:\n        stream.begin",
     ),
-    "on the stream of all": ("recording", "pool.malloc), stream:", "pool.malloc):"),
-    "the first time is recorded": ("recording", "            function(x)  # ", "            # "),
+    "on the stream of all": (
+        "recording",
+        "pool.malloc), stream:\n        stream.begin",
+        "pool.malloc):\n        stream.begin",
+    ),
     "the products are on another stream": ("cublas", "xp.cuda.get_current_stream().ptr", "0"),
     "the factors change places": ("cublas", "a.data.ptr, a.shape[2]", "b.data.ptr, a.shape[2]"),
 }
@@ -212,7 +221,7 @@ REFUSED = {
 def test_what_would_be_wrong_when_it_is_played_is_no_recording(name):
     """Such a function is a mistake of ours, which CUDA finds, and so does the stand-in."""
     with pytest.raises(RuntimeError, match="not permitted"):
-        Recordings(strict.BACKEND)(REFUSED[name], strict.ones(3))
+        Recordings(strict)(REFUSED[name], strict.ones(3))
     assert strict.RECORDING is None
 
 
@@ -225,7 +234,7 @@ def test_a_function_that_raises_leaves_no_recording_behind():
             raise NotNow
         return (x + x,)
 
-    call = Recordings(strict.BACKEND)
+    call = Recordings(strict)
     for _ in range(2):
         with pytest.raises(NotNow):
             call(fails, x)

@@ -66,17 +66,21 @@ class Scaled:
     """A multiple of the identity: Nocedal & Wright (2006), equation 7.20."""
 
     def __init__(self) -> None:
-        self._scale: Any = None
+        self._scale: Array = None
 
     def learn(self, s: Array, y: Array) -> None:
-        """Set the multiple, where it is: this may be recorded."""
-        if self._scale is None:
-            self._scale = array_module(y).ones(1, y.dtype)
-        self._scale[...] = inner(s, y) / inner(y, y)
+        """Set the multiple."""
+        self._place(y)[...] = inner(s, y) / inner(y, y)
 
     def apply(self, q: Array) -> Array:
-        """Return it times q; q itself before anything was learnt."""
-        return q if self._scale is None else self._scale * q
+        """Return it times q."""
+        return self._place(q) * q
+
+    def _place(self, like: Array) -> Array:
+        """Where it is, which is always the same array; at first it is 1."""
+        if self._scale is None:
+            self._scale = array_module(like).ones(1, like.dtype)
+        return self._scale
 
 
 def direction(g: Array, pairs: Pairs, metric: Metric) -> Array:

@@ -484,6 +484,7 @@ class Pairs:
     def dot_s(self, a: Array) -> Array:
         """Inner products of all steps with an array."""
         known, products = self._known
+        self._known = None, None  # or they would outlive a recording
         return products if a is known else self._s.dot([a], len(self))[0]
 
     def dot_y(self, a: Array) -> Array:

@@ -583,11 +583,14 @@ def test_from_the_second_step_on_a_device_does_as_it_was_told(rng, metric):
         return float(np.sum(x._host**4)), 4 * x * x * x
 
     def run(iterations, history):
+        before = strict.MEMORY.now
         x = strict.asarray(np.linspace(1, 2, 36).reshape(3, 4, 3))
         made = bands(3, 4, strict.BACKEND) if metric == "bands" else None
         with strict.counted():
-            end = minimize(f, x, "own-lbfgs", iterations, history=history, metric=made)
-        return end.losses
+            losses = minimize(f, x, "own-lbfgs", iterations, history=history, metric=made).losses
+        del x, made
+        assert strict.MEMORY.now == before  # the recording's, too
+        return losses
 
     here = minimize(
         lambda x: (float(np.sum(x**4)), 4 * x * x * x),

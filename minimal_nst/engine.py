@@ -66,8 +66,11 @@ class Engine(Protocol):
     def contract(self, a: Array, b: Array) -> Array:
         """Return a @ b, a sum over many positions: (N, M) @ (M, N)."""
 
-    def transform(self, a: Array, b: Array) -> Array:
+    def multiply(self, a: Array, b: Array) -> Array:
         """Return a @ b, which is each position on its own: (M, N) @ (N, N)."""
+
+    def transform(self, a: Array, b: Array) -> Array:
+        """The same, but perhaps a row is not computed before it is asked for."""
 
     def recycle(self, arrays: Iterable[Array]) -> None:
         """Be told that nobody will look at these outputs any more: the way back may be one over them."""
@@ -130,9 +133,13 @@ class Textbook:
         """See `Engine`."""
         return a @ b
 
-    def transform(self, a: Array, b: Array) -> Array:
+    def multiply(self, a: Array, b: Array) -> Array:
         """See `Engine`."""
         return a @ b
+
+    def transform(self, a: Array, b: Array) -> Array:
+        """See `Engine`."""
+        return self.multiply(a, b)
 
     def recycle(self, arrays: Iterable[Array]) -> None:
         """See `Engine`."""
@@ -294,6 +301,10 @@ class Fast:
         """See `Engine`. The slices do not depend on the number of threads, nor do the bits."""
         height = max(4 * b.shape[1], -(-WORTH_A_CALL // b.shape[1]), -(-len(b) // 32))
         return sum(self._workers.run(lambda s: a[:, s] @ b[s], bands(0, len(b), height)))
+
+    def multiply(self, a: Array, b: Array) -> Array:
+        """See `Engine`."""
+        return a @ b
 
     def transform(self, a: Array, b: Array) -> Array:
         """See `Engine`. The rows are computed when the backward pass asks for them."""

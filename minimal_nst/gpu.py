@@ -267,7 +267,7 @@ class Gpu(Textbook):
         multiply(a.T[None], b[None], out[None], a_turned=True)
         return out
 
-    def transform(self, a: Array, b: Array) -> Array:
+    def multiply(self, a: Array, b: Array) -> Array:
         """See `Engine`."""
         out = self._xp.empty((len(a), b.shape[1]), a.dtype)
         multiply(a[None], b[None], out[None])

@@ -51,7 +51,12 @@ def guided_gram_matrix(F: Array, T: Array, contract: Product = operator.matmul) 
 
 
 def guided_style_loss(
-    F: Array, A: Array, T: Array, weight: float = 1.0, contract: Product = operator.matmul
+    F: Array,
+    A: Array,
+    T: Array,
+    weight: float = 1.0,
+    contract: Product = operator.matmul,
+    transform: Product = operator.matmul,
 ) -> tuple[Any, Array]:
     r"""Squared distance between the Gram matrices of two regions, and its gradient.
 
@@ -70,8 +75,8 @@ def guided_style_loss(
         How much each position belongs to the region, 0 to 1.
     weight : float
         Factor of both results.
-    contract : callable
-        Multiplies two matrices.
+    contract, transform : callable
+        Multiply two matrices, as in `style_loss`.
 
     Returns
     -------
@@ -85,7 +90,7 @@ def guided_style_loss(
     """
     D = guided_gram_matrix(F, T, contract) - A
     scale = weight / F.shape[1] ** 2
-    return scale / 4 * sum_of(D * D), (scale / area(T)) * (T * T) * (F @ D)
+    return scale / 4 * sum_of(D * D), (scale / area(T)) * (T * T) * transform(F, D)
 
 
 def mean_covariance(
@@ -114,8 +119,8 @@ def mean_covariance(
         The mean's products with itself, of the units of C.
     mu : (1, N) array
     """
-    mu = (T * T).T @ F / area(T)
-    return guided_gram_matrix(F - mu, T, contract), mu.T @ mu, mu
+    mu = contract((T * T).T, F) / area(T)
+    return guided_gram_matrix(F - mu, T, contract), mu.T * mu, mu
 
 
 def mean_covariance_loss(
@@ -125,6 +130,7 @@ def mean_covariance_loss(
     T: Array,
     weight: float = 1.0,
     contract: Product = operator.matmul,
+    transform: Product = operator.matmul,
 ) -> tuple[Any, Array]:
     r"""Squared distances between means and between covariances, and their gradient.
 
@@ -144,8 +150,8 @@ def mean_covariance_loss(
         How much each position belongs to the region, 0 to 1.
     weight : float
         Factor of both results.
-    contract : callable
-        Multiplies two matrices.
+    contract, transform : callable
+        Multiply two matrices, as in `style_loss`.
 
     Returns
     -------
@@ -155,5 +161,5 @@ def mean_covariance_loss(
     covariance, products, mu = mean_covariance(F, T, contract)
     D, D_mu = covariance - C, products - B
     scale = weight / F.shape[1] ** 2
-    dF = (scale / area(T)) * (T * T) * ((F - mu) @ D + mu @ D_mu)
+    dF = (scale / area(T)) * (T * T) * (transform(F - mu, D) + transform(mu, D_mu))
     return scale / 4 * (sum_of(D * D) + sum_of(D_mu * D_mu)), dF

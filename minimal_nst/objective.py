@@ -260,7 +260,8 @@ class Objective:
                 else:
                     T, area = guide or (everywhere(F), 1.0)
                     loss = LOSSES[self.settings.style_statistic]
-                    found = loss(F, target, T, scale * area, engine.contract)
+                    products = engine.contract, engine.multiply
+                    found = loss(F, target, T, scale * area, *products)
                 yield "style", tap, *found
 
     def _variation(self, x: Array) -> tuple[Any, Array]:

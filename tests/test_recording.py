@@ -74,10 +74,15 @@ def test_cublas_is_asked_by_its_name_or_else_by_cupy(rng, monkeypatch, platform)
     assert len(given) == 1
 
 
-def evaluated(device, weights, content, style, settings, dtype="float32"):
+def evaluated(device, weights, content, style, choice, dtype="float32"):
     """Of an objective, and of its function without a recording: the terms and the gradient of three pictures."""
     vgg = VGG19(weights, dtype=dtype, device=device)
-    objective = Objective(vgg, content, [style], settings)
+    masks = None
+    if "masked" in choice:
+        masks = [np.zeros(content.shape[:2]) for _ in range(2)]
+        masks[0][:20] = masks[1][15:] = 1.0
+    settings = Settings(**{name: value for name, value in choice.items() if name != "masked"})
+    objective = Objective(vgg, content, [style, style[::-1]], settings, masks)
     found = []
     for k in range(3):
         x = device.upload(preprocess(np.roll(content, 3 * k, 1) * 0.9 + 5 * k), dtype)
@@ -85,6 +90,7 @@ def evaluated(device, weights, content, style, settings, dtype="float32"):
         loss, recorded = objective.evaluate(x)
         found.append((device.download(numbers), device.download(dx), recorded, objective.terms))
         assert loss == sum(objective.terms.values())
+    assert objective._call._graphs[False] is not None
     return [
         (numbers, dx, device.download(recorded), list(terms.values()))
         for numbers, dx, recorded, terms in found  # the first are still what they were
@@ -95,18 +101,30 @@ CHOICES = [
     {},
     {"tv_weight": 2.0, "pooling": "avg", "range_weight": 0.0},
     {"style_statistic": "mean-covariance"},
+    {"masked": True},
+    {"masked": True, "style_statistic": "mean-covariance", "style_form": "mean"},
 ]
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: "-".join(choice) or "default")
 def test_the_same_bits_with_and_without(device, weights, content, style, choice, dtype):
-    """Also of what CuPy does not record. Nothing that was returned is written to again."""
-    found = evaluated(device, weights, content, style, Settings(**choice), dtype)
+    """Of whatever an objective may be. Nothing that was returned is written to again."""
+    found = evaluated(device, weights, content, style, choice, dtype)
     for numbers, dx, recorded, terms in found:
         assert numbers.tolist() == terms
         assert (dx == recorded).all()
     assert found[0][3] != found[1][3]
     assert (found[0][2] != found[1][2]).any()
+
+
+def test_what_cupy_does_not_record_is_called(weights, content, style):
+    """The textbook's own products."""
+    vgg = VGG19(weights, conv="im2col", device=strict.BACKEND)
+    objective = Objective(vgg, content, [style], Settings())
+    x = strict.asarray(preprocess(255.0 - content), "float32")
+    (first, _), (again, _) = (objective.evaluate(x) for _ in range(2))
+    assert first == again
+    assert objective._call._graphs[False] is None
 
 
 def test_from_the_second_time_on_it_is_one_launch(weights, content, style):
@@ -125,12 +143,14 @@ def test_its_memory_goes_with_the_objective(weights, content, style):
     vgg = VGG19(weights, device=strict.BACKEND)
     vgg.features(content, ["relu5_1"])  # prepares kernels, which stay
     x = strict.asarray(preprocess(255.0 - content), "float32")
-    for choice in ({}, {"style_statistic": "mean-covariance"}):
+    textbook = VGG19(weights, conv="im2col", device=strict.BACKEND)
+    textbook.features(content, ["relu5_1"])
+    for network in (vgg, textbook):
         before = strict.MEMORY.now
-        objective = Objective(vgg, content, [style], Settings(**choice))
+        objective = Objective(network, content, [style], Settings())
         described = strict.MEMORY.now
         objective.evaluate(x)
-        assert (strict.MEMORY.now > described) == (not choice)
+        assert (strict.MEMORY.now > described) == (network is vgg)
         del objective
         assert strict.MEMORY.now == before
 

@@ -190,7 +190,10 @@ def kernel(xp: Any, name: str, inputs: str, outputs: str, body: str) -> Callable
 _WANT_OF_MEMORY = re.compile("ALLOC_FAILED|OUT_OF_MEMORY|out of memory", re.IGNORECASE)
 """As cuBLAS, the driver and the runtime have it: memory outside of CuPy's own."""
 
-_PRODUCTS = {"fp32": (1, 0), "tf32": (7, 3)}
+TF32 = 3
+"""cuBLAS' mode in which the factors of products are rounded to 10 bits of a mantissa."""
+
+_PRODUCTS = {"fp32": (1, 0), "tf32": (7, TF32)}
 """CuPy's type of computation, for two matrices, and cuBLAS' mode, for several at a time."""
 
 SLOW_START = 3.0

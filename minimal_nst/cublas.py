@@ -22,10 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, array_module
-
-TF32 = 3
-"""cuBLAS' mode, with the products' factors rounded to 10 bits of a mantissa."""
+from .backend import TF32, Array, array_module
 
 NAMES = {"linux": "libcublas.so.{}", "win32": "cublas64_{}.dll"}
 """What the library is called there, but for its major version."""

@@ -78,8 +78,8 @@ def canonical(tap: str) -> str:
 
 
 def depth_of(taps: Iterable[str]) -> int:
-    """Return how many of `LAYERS` must be computed to reach the deepest of `taps`."""
-    return max(LAYERS.index(tap) for tap in taps) + 1
+    """Return how many of `LAYERS` must be computed to reach the deepest of `taps`; of none, 0."""
+    return max((LAYERS.index(tap) + 1 for tap in taps), default=0)
 
 
 def fused(path: Sequence[str], taps: Collection[str]) -> list[Step]:

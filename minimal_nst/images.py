@@ -6,11 +6,12 @@ Everything that Pillow can do well is left to Pillow; here stand the decisions.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -186,11 +187,16 @@ def _fitted(
 
 def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
     """Scale an (H, W, 3) picture to (height, width, 3) by Lanczos: uint8, or float, not clipped."""
+    return _scaled(image, lambda part: part.resize((width, height), Image.Resampling.LANCZOS))
+
+
+def _scaled(image: np.ndarray, scale: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    """Do to a picture what is done to one of PIL's: of floats, which PIL has of one channel only, to each."""
     if image.dtype == np.uint8:
-        return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
-    channels = [Image.fromarray(channel) for channel in np.moveaxis(image.astype("float32"), -1, 0)]
+        return np.array(scale(Image.fromarray(image)))
+    channels = np.moveaxis(image.astype("float32"), -1, 0)
     return np.stack(
-        [np.array(c.resize((width, height), Image.Resampling.LANCZOS)) for c in channels], axis=-1
+        [np.array(scale(Image.fromarray(channel))) for channel in channels], axis=-1
     ).astype(image.dtype)
 
 
@@ -230,9 +236,9 @@ def mask(
 
 
 def cover(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Scale an (H, W, 3) uint8 picture and crop what is over, to (height, width, 3)."""
-    fitted = ImageOps.fit(Image.fromarray(image), (width, height), Image.Resampling.LANCZOS)
-    return np.array(fitted)
+    """Scale a picture, as `resize` does, and crop what is over, to (height, width, 3)."""
+    fit = functools.partial(ImageOps.fit, size=(width, height), method=Image.Resampling.LANCZOS)
+    return _scaled(image, fit)
 
 
 def description(path: str | os.PathLike[str]) -> str:

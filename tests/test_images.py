@@ -320,6 +320,9 @@ def test_covering_crops_the_middle():
     wide[:, 20:40] = 200
     assert (images.cover(wide, 20, 20) == 200).all()
     assert images.cover(wide, 30, 10).shape == (10, 30, 3)
+    recoloured = images.cover(wide + 100.5, 20, 20)  # which may leave 0..255
+    assert recoloured.dtype == np.float64
+    np.testing.assert_allclose(recoloured, 300.5)
 
 
 def test_gif_gives_its_first_frame(tmp_path):

@@ -201,8 +201,18 @@ def test_starts(content, tmp_path):
     assert begun.shape == content.shape
     np.testing.assert_allclose(begun[:, :30], 255, atol=1e-9)
     np.testing.assert_allclose(begun[:, -30:], 0, atol=1e-9)
+    begun = deprocess(initial_picture(content, nst.Settings(init="style"), first - 10.5))
+    np.testing.assert_allclose(begun[:, :30], 244.5, rtol=1e-6)  # its colours were matched
     with pytest.raises(FileError, match="no such picture"):
         initial_picture(content, nst.Settings(init="nowhere.png"))
+
+
+@pytest.mark.parametrize("colors", ["luminance", "pca", "cholesky"])
+def test_a_start_from_a_style_whose_colours_are_matched(content, style, colors):
+    settings = dataclasses.replace(SMALL, iterations=1, init="style", colors=colors)
+    painting = nst.stylize(content, style, settings)
+    assert painting.lowered
+    assert painting.image.std() > 10
 
 
 def test_sizes_of_content_and_style_are_independent(content, style):

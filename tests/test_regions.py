@@ -189,6 +189,16 @@ def test_a_region_without_style_stays_as_it_is(content, style):
         assert (painting.image[:, :36] != content[:, :36]).mean() > 0.5
 
 
+def test_a_mask_where_no_style_layer_counts(content, style):
+    """It is where the painting moves, as ever."""
+    mask = np.zeros((48, 72), "uint8")
+    mask[:, :40] = 255
+    settings = Settings(size=72, iterations=2, init="noise", style_layers="relu1_1:0")
+    painting = nst.stylize(content, style, settings, content_masks=[mask])
+    assert (painting.image[:, 50:] == content[:, 50:]).all()
+    assert painting.lowered
+
+
 def test_two_styles_in_two_regions(content):
     """Red on the left, blue on the right."""
     left = np.zeros((48, 72), "uint8")

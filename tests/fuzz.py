@@ -152,7 +152,8 @@ def settings(count: int, seed: int) -> list[str]:
             for conv in ("winograd", "im2col"):
                 wanted = Settings(**chosen, iterations=2, conv=conv, dtype="float64", device="cpu")
                 losses.append(stylize(content, styles, wanted, **given).losses)
-            if not np.allclose(*losses, rtol=1e-6):
+            at_minimum = losses[0][0] < 1e-12  # from which roundings alone can lead
+            if not at_minimum and not np.allclose(*losses, rtol=1e-6):
                 wrong.append(f"{chosen}, masked {masked}: {losses}")
         except NSTError as error:
             if "\n" in str(error) or losses:

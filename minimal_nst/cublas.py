@@ -73,31 +73,33 @@ def rounds(xp: Any) -> bool:
 
 
 def _library(xp: Any) -> Any:
-    """The functions that are needed; if the library has another name here, CuPy's ways to them."""
+    """The functions that are needed, found when they first are."""
     if xp not in LIBRARIES:
-        theirs = xp.cuda.cublas
-        major = theirs.getVersion(xp.cuda.device.get_cublas_handle()) // 10000
-        try:
-            library = ctypes.CDLL(NAMES[sys.platform].format(major))
-        except (KeyError, OSError):
-            LIBRARIES[xp] = SimpleNamespace(
-                float32=theirs.sgemmStridedBatched,
-                float64=theirs.dgemmStridedBatched,
-                set_stream=lambda handle, stream: None,  # they do that
-            )
-            return LIBRARIES[xp]
-        address, number, stride = ctypes.c_void_p, ctypes.c_int, ctypes.c_longlong
-        matrix = (address, number, stride)
-        LIBRARIES[xp] = SimpleNamespace(
-            float32=library.cublasSgemmStridedBatched,
-            float64=library.cublasDgemmStridedBatched,
-            set_stream=library.cublasSetStream_v2,
-        )
-        for gemm in (LIBRARIES[xp].float32, LIBRARIES[xp].float64):
-            gemm.argtypes = (
-                address, *5 * (number,), address, *matrix, *matrix, address, *matrix, number
-            )  # fmt: skip
-        LIBRARIES[xp].set_stream.argtypes = (address, address)
-        for function in vars(LIBRARIES[xp]).values():
-            function.errcheck = lambda status, *_: theirs.check_status(status)
+        LIBRARIES[xp] = _load(xp)
     return LIBRARIES[xp]
+
+
+def _load(xp: Any) -> Any:
+    """The library's; if it has another name here, CuPy's ways to them."""
+    theirs = xp.cuda.cublas
+    major = theirs.getVersion(xp.cuda.device.get_cublas_handle()) // 10000
+    try:
+        library = ctypes.CDLL(NAMES[sys.platform].format(major))
+    except (KeyError, OSError):
+        return SimpleNamespace(
+            float32=theirs.sgemmStridedBatched,
+            float64=theirs.dgemmStridedBatched,
+            set_stream=lambda handle, stream: None,  # they do that
+        )
+    address, number, stride = ctypes.c_void_p, ctypes.c_int, ctypes.c_longlong
+    matrix = (address, number, stride)
+    product = (address, *5 * (number,), address, *matrix, *matrix, address, *matrix, number)
+    found = {
+        "float32": (library.cublasSgemmStridedBatched, product),
+        "float64": (library.cublasDgemmStridedBatched, product),
+        "set_stream": (library.cublasSetStream_v2, (address, address)),
+    }
+    for function, arguments in found.values():
+        function.argtypes = arguments
+        function.errcheck = lambda status, *_: theirs.check_status(status)
+    return SimpleNamespace(**{name: function for name, (function, _) in found.items()})

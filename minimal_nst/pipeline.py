@@ -335,7 +335,7 @@ def _paint(
     def picture(z: Array) -> tuple[Array]:
         return (_moved(origin, region, space.forward(z)),)
 
-    def slope(dx: Array) -> tuple[Array]:
+    def gradient(dx: Array) -> tuple[Array]:
         return (space.adjoint(dx if region is None else region.astype(dx.dtype) * dx),)
 
     there, back = recorder(home.xp), recorder(home.xp)
@@ -345,7 +345,7 @@ def _paint(
         terms.append(objective.terms)
         if home is not vgg.backend:
             dx = vgg.backend.download(dx)
-        return loss, *back(slope, dx)
+        return loss, *back(gradient, dx)
 
     def painted(end: Minimum) -> Painting:
         """On the host: it may be for want of a GPU's memory that the work ends."""

@@ -62,11 +62,11 @@ class Recordings:
         *arrays : array
             Always of the same shapes and dtypes.
         """
-        precision = rounds(self._xp)  # of which a recording has its products
-        if precision not in self._graphs:
-            results, self._graphs[precision] = _recorded(function, arrays, self._xp)
+        rounded = rounds(self._xp)  # as a recording's products are, or are not
+        if rounded not in self._graphs:
+            results, self._graphs[rounded] = _recorded(function, arrays, self._xp)
             return results
-        graph = self._graphs[precision]
+        graph = self._graphs[rounded]
         return function(*arrays) if graph is None else graph.play(arrays)
 
 

@@ -302,9 +302,7 @@ class StrictArray:
         self._host = np.asarray(host)
         self.pool = ALLOCATORS[-1].__self__ if ALLOCATORS else None  # that it was made in
         MEMORY.see(self)
-        if (
-            RECORDING is not None
-        ):  # which writes there again, when nobody looks at the array any more
+        if RECORDING is not None:  # and will write there when the array is long gone
             RECORDING.append(lambda memory=self._host: memory)
 
     def __array__(self, *_: Any, **__: Any) -> np.ndarray:

@@ -196,7 +196,7 @@ MUTANTS = {
         "tuple(result.copy() for result in found)",
         "found",
     ),
-    "one precision for all": ("recording", "precision = rounds(self._xp)", "precision = False"),
+    "one precision for all": ("recording", "rounded = rounds(self._xp)", "rounded = False"),
     "others get its memory": (
         "recording",
         "using_allocator(pool.malloc), stream:\n        stream.begin",

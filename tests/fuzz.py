@@ -1,11 +1,12 @@
-"""Files damaged at random, and settings drawn at random: what comes out is right, or one clear line.
+"""Files damaged, settings and options drawn at random: what comes out is right, or one clear line.
 
-python tests/fuzz.py --pictures 20000 --weights 500 --settings 500
+python tests/fuzz.py --pictures 20000 --weights 500 --settings 500 --options 2000
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import io
 import random
@@ -18,8 +19,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
-from minimal_nst import images, stylize
+from minimal_nst import cli, images, stylize
 from minimal_nst.architecture import LAYERS
+from minimal_nst.cli.config import PICTURES
+from minimal_nst.cli.options import FIELDS
 from minimal_nst.errors import NSTError
 from minimal_nst.resources import bundled
 from minimal_nst.settings import Settings
@@ -163,14 +166,55 @@ def settings(count: int, seed: int) -> list[str]:
     return wrong
 
 
+VALUES = (
+    *("true", "0", "-1", "2", "1.5", "1e400", "-inf", "nan", "9" * 400, "1979-05-27", "[", "{}"),
+    *("[]", "[[]]", "[1, 2]", '["a"]', '[["relu1_1", 1]]', '[["relu1_1"]]', "{ relu1_1 = 2 }"),
+    *('""', '"x"', '"1,2"', '"32,48"', '"auto"', '"relu1_1:0"', '"relu1_1:-1"', '"noise"'),
+    *('"cuda:99"', r'"\u0000"', r'"\u001b[31m\n"', r'"\U0001f3a8"', '"%s"', "'''a\nb'''"),
+)
+"""Values in TOML, of all kinds."""
+
+
+def told(*arguments: object) -> tuple[int, str, str]:
+    """What the command line answers: exit code, standard output and error."""
+    out, error = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        return cli.main(list(map(str, arguments))), out.getvalue(), error.getvalue()
+
+
+def options(count: int, seed: int) -> list[str]:
+    """Files of options at random: one clear line, or what is printed of them says the same."""
+    generator = random.Random(seed)
+    wrong = []
+    with tempfile.TemporaryDirectory() as folder:
+        path, again = Path(folder) / "options.toml", Path(folder) / "again.toml"
+        for _ in range(count):
+            names = generator.sample([*FIELDS, *PICTURES, "new"], generator.choice((1, 1, 2, 4)))
+            text = "\n".join(f"{name} = {generator.choice(VALUES)}" for name in names)
+            path.write_text(text, encoding="utf-8")
+            code, found, error = told("stylize", "--config", path, "--dump-config")
+            if code:
+                good = code in (2, 3) and error.count("\n") == 1
+            else:
+                again.write_text(found, encoding="utf-8")
+                good = told("stylize", "--config", again, "--dump-config") == (0, found, error)
+            if not good:
+                wrong.append(f"{text!r}: {code} {error}")
+    return wrong
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pictures", type=int, default=20000, help="[%(default)s]")
     parser.add_argument("--weights", type=int, default=500, help="[%(default)s]")
     parser.add_argument("--settings", type=int, default=500, help="[%(default)s]")
+    parser.add_argument("--options", type=int, default=2000, help="[%(default)s]")
     parser.add_argument("--seed", type=int, default=1, help="[%(default)s]")
-    options = parser.parse_args()
-    found = pictures(options.pictures, options.seed) + weights(options.weights, options.seed)
-    found += settings(options.settings, options.seed)
+    given = parser.parse_args()
+    found = [
+        line
+        for kind in (pictures, weights, settings, options)
+        for line in kind(getattr(given, kind.__name__), given.seed)
+    ]
     print("\n".join(found) or "nothing but what is right, and clear lines")
     sys.exit(bool(found))

@@ -10,6 +10,7 @@ from minimal_nst import PRESETS, Settings, cli, images, pipeline
 from minimal_nst.cli.config import read_config
 from minimal_nst.errors import OutOfMemory
 
+import fuzz
 from test_cli import CONTENT, QUICK, STYLE, check_refusal, run
 
 
@@ -83,9 +84,9 @@ def test_what_has_no_effect_may_stand_in_a_file_but_is_not_typed(capsys, seen, t
 @pytest.mark.parametrize("preset", PRESETS)
 def test_dump_and_read_again(capsys, seen, tmp_path, preset):
     args = ["--preset", preset, "--width", "96", "--style-layers", "relu1_1:0.5,conv2_1"]
-    pictures = [CONTENT, STYLE, STYLE, "-o", str(tmp_path / 'a "b" \\ é.png')]
+    pictures = [CONTENT, STYLE, STYLE, "-o", str(tmp_path / 'a "b" \\ \x7f é 🎨.png')]
     code, text, stderr = run(capsys, "stylize", *pictures, *args, "--dump-config")
-    assert (code, stderr, seen) == (0, "", [])
+    assert (code, stderr, seen, text.isascii()) == (0, "", [], True)
     config = write(tmp_path, text)
     assert cli.main(["stylize", *pictures, *args]) == 4
     assert cli.main(["stylize", "--config", str(config)]) == 4
@@ -111,6 +112,19 @@ def test_no_digit_is_lost(capsys, seen, tmp_path):
     assert seen[0][2] == Settings(
         style_layers={"relu1_1": 1 / 3}, style_blend_weights=(1, 2 / 3), tv_weight=0.1 + 0.2
     )
+
+
+def test_no_layers_at_all(capsys, tmp_path):
+    """An empty list may be given in Python, and stand in a file; as it is printed it can be read again."""
+    config = write(tmp_path, "style_layers = []")
+    code, text, _ = run(capsys, "stylize", "--config", config, "--dump-config")
+    assert (code, tomllib.loads(text)) == (0, {"style_layers": []})
+
+
+def test_an_editors_mark_at_the_beginning(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("size = 99", encoding="utf-8-sig")
+    assert read_config(str(path)) == {"size": 99}
 
 
 def test_a_painting_by_file(capsys, tmp_path):
@@ -171,6 +185,11 @@ def test_later_messages_have_the_names_of_the_file(capsys, tmp_path):
     assert "error: style_blend_weights are 1,2, for 1" in run(capsys, *args, "--config", config)[2]
     typed = run(capsys, *args, "--style-blend-weights", "1,2")[2]
     assert "error: --style-blend-weights are 1,2, for 1" in typed
+
+
+def test_files_at_random():
+    """A few; ``python tests/fuzz.py`` tries many more."""
+    assert fuzz.options(150, seed=3) == []
 
 
 def test_keys_with_dashes_are_the_same(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -39,7 +40,7 @@ def read_config(path: str) -> dict[str, Any]:
         If it is no TOML, or has an unknown key or a value that cannot be used.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")  # Windows' editors begin it with a mark
     except UnicodeDecodeError:
         raise UsageError(f"{path}: not a file of options: its text is not UTF-8") from None
     except OSError as error:
@@ -109,7 +110,8 @@ def dump(given: Mapping[str, Any], settings: Settings, title: str = DUMPED) -> I
 
 
 def _toml(value: Any) -> str:
-    """A value as TOML has it; JSON's strings and lists are TOML's."""
+    """A value as TOML has it, in ASCII, which no console changes; JSON's lists are TOML's."""
     if isinstance(value, tuple):
-        value = format_value(value)
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        value = format_value(value) or []  # no layers at all
+    text = json.dumps(value, ensure_ascii=False)
+    return re.sub(r"[^\x00-\x7e]", lambda m: f"\\U{ord(m[0]):08x}", text)

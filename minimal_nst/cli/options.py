@@ -207,7 +207,7 @@ def kind(field: dataclasses.Field[Any]) -> type:
 
 def format_value(value: Any) -> str:
     """Write a field's value as its option takes it."""
-    if isinstance(value, tuple) and isinstance(value[0], int | float):
+    if isinstance(value, tuple) and all(isinstance(item, int | float) for item in value):
         return ",".join(map(format_value, value))
     if isinstance(value, tuple):
         pairs = ((name, format_value(weight)) for name, weight in value)

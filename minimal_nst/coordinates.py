@@ -99,8 +99,8 @@ lengths[i] = sqrt(both / of_gamma) * own;
 """
 """M in band i. All need kappa, and each finds it out: it is a few numbers."""
 
-SPREAD = "spread[i] = (T)lengths[band[i / 3]] * q[i];"
-"""M q."""
+SPREAD = "spread[i] = (T)lengths[band[i]];"
+"""M, of each wave."""
 
 BODIES = {"multiply": MULTIPLY, "lengths": LENGTHS, "spread": SPREAD}
 
@@ -113,7 +113,7 @@ PARAMETERS = {
         "raw float64 energies, int32 bands, int32 steps, float64 least",
         "raw float64 lengths",
     ),
-    "spread": ("raw T q, raw float64 lengths, raw int32 band", "raw T spread"),
+    "spread": ("raw float64 lengths, raw int32 band", "raw T spread"),
 }
 """Name of a kernel -> its inputs and outputs, as CuPy wants them declared."""
 
@@ -266,6 +266,13 @@ class Bands:
     ----------
     height, width : int
         Of the picture.
+    dtype : str
+        In which it is computed.
+
+    Attributes
+    ----------
+    lengths : (H, W, 1) array
+        M, of each wave; 1 before anything was learnt.
 
     References
     ----------
@@ -276,7 +283,7 @@ class Bands:
     STEPS = 3
     ROW = 1024
 
-    def __init__(self, height: int, width: int) -> None:
+    def __init__(self, height: int, width: int, dtype: str = "float32") -> None:
         f = frequencies(height, width)
         octaves = np.floor(self.PER_OCTAVE * np.log2(f / f.min()) + 1e-9)
         _, self._band = np.unique(octaves.ravel(), return_inverse=True)
@@ -285,9 +292,8 @@ class Bands:
         self._places, self._inside = (np.stack(found) for found in zip(*rows, strict=True))
         self._inside = self._inside[..., None].astype("float32")
         self._of_band = (self._band[self._places[:, :1]] == numbers).astype("float64")
-        self._shape = (height, width, 1)
         self._energies: deque[np.ndarray] = deque(maxlen=self.STEPS)
-        self._metric: Array = None
+        self.lengths: Array = np.ones((height, width, 1), dtype)
 
     def learn(self, s: Array, y: Array) -> None:
         """Take note of a step and the change of the gradient along it."""
@@ -297,12 +303,8 @@ class Bands:
         gamma = ((of_s + NOTHING * of_s.max()) / (of_y + NOTHING * of_y.max())) ** 0.5
         _, of_y, of_both = energies
         kappa = of_both.sum() / (gamma * of_y).sum()
-        lengths = (kappa**0.5 * gamma).astype(y.dtype)
-        self._metric = lengths[self._band].reshape(self._shape)
-
-    def apply(self, q: Array) -> Array:
-        """M q; q itself before anything was learnt."""
-        return q if self._metric is None else self._metric * q
+        lengths = (kappa**0.5 * gamma).astype(self.lengths.dtype)
+        np.take(lengths, self._band, out=self.lengths.reshape(-1), mode="clip")  # checks nothing
 
     def _rows(self, of_band: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Where a band's waves are, so many at a time, and which of them count: the rest is filled up."""
@@ -332,12 +334,14 @@ class GpuBands(Bands):
     ----------
     height, width : int
         Of the picture.
+    dtype : str
+        In which it is computed.
     backend : Backend
         Where the arrays live.
     """
 
-    def __init__(self, height: int, width: int, backend: Backend) -> None:
-        super().__init__(height, width)
+    def __init__(self, height: int, width: int, dtype: str, backend: Backend) -> None:
+        super().__init__(height, width, dtype)
         self._multiply, self._lengths, self._spread = (
             kernel(backend.xp, name, *PARAMETERS[name], BODIES[name]) for name in BODIES
         )
@@ -348,6 +352,7 @@ class GpuBands(Bands):
         self._of_band = backend.upload(self._of_band, "float64")
         self._last = self._xp.zeros((self.STEPS, 3, bands))
         self._of_bands = self._xp.ones(bands, "float64")
+        self.lengths = backend.upload(self.lengths, dtype)
 
     def learn(self, s: Array, y: Array) -> None:
         """See `Bands`."""
@@ -357,12 +362,7 @@ class GpuBands(Bands):
         multiply(self._sums(s, y)[None], self._of_band[None], last[steps - 1 :])
         self._last[...] = last
         self._lengths(last, bands, steps, NOTHING, self._of_bands, size=bands)
-
-    def apply(self, q: Array) -> Array:
-        """See `Bands`."""
-        spread = self._xp.empty(q.shape, q.dtype)
-        self._spread(q, self._of_bands, self._band, spread, size=q.size)
-        return spread
+        self._spread(self._of_bands, self._band, self.lengths, size=self.lengths.size)
 
     def _sums(self, s: Array, y: Array) -> Array:
         """See `Bands`; those of rows, in float64."""
@@ -373,6 +373,8 @@ class GpuBands(Bands):
         return parts.sum(axis=2)
 
 
-def bands(height: int, width: int, backend: Backend) -> Bands:
-    """Return the metric for a picture of this size whose arrays live there."""
-    return Bands(height, width) if backend is CPU else GpuBands(height, width, backend)
+def bands(height: int, width: int, dtype: str, backend: Backend) -> Bands:
+    """Return the metric for a picture of this size and dtype whose arrays live there."""
+    if backend is CPU:
+        return Bands(height, width, dtype)
+    return GpuBands(height, width, dtype, backend)

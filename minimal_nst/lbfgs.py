@@ -53,34 +53,30 @@ NO_LOWER = "the line search finds no lower loss (the precision of the network is
 
 
 class Metric(Protocol):
-    """What B begins as: symmetric, positive, and of about the size of the inverse Hessian."""
+    """What B begins as: a diagonal matrix, positive, and of about the size of the inverse Hessian.
+
+    Attributes
+    ----------
+    lengths : array
+        The diagonal, or what spreads to a point's shape: how far to go for a gradient of 1. Always
+        the same array, whatever is learnt.
+    """
+
+    lengths: Array
 
     def learn(self, s: Array, y: Array) -> None:
         """Take note of a step and the change of the gradient along it."""
 
-    def apply(self, q: Array) -> Array:
-        """Return the metric times q, in a new array."""
-
 
 class Scaled:
-    """A multiple of the identity: Nocedal & Wright (2006), equation 7.20."""
+    """A multiple of the identity, at first 1: Nocedal & Wright (2006), equation 7.20."""
 
-    def __init__(self) -> None:
-        self._scale: Array = None
+    def __init__(self, like: Array) -> None:
+        self.lengths = array_module(like).ones(1, like.dtype)
 
     def learn(self, s: Array, y: Array) -> None:
         """Set the multiple."""
-        self._place(y)[...] = inner(s, y) / inner(y, y)
-
-    def apply(self, q: Array) -> Array:
-        """Return it times q."""
-        return self._place(q) * q
-
-    def _place(self, like: Array) -> Array:
-        """Where it is, which is always the same array; at first it is 1."""
-        if self._scale is None:
-            self._scale = array_module(like).ones(1, like.dtype)
-        return self._scale
+        self.lengths[...] = inner(s, y) / inner(y, y)
 
 
 def direction(g: Array, pairs: Pairs, metric: Metric) -> Array:
@@ -101,7 +97,7 @@ def direction(g: Array, pairs: Pairs, metric: Metric) -> Array:
     g : array
         The gradient.
     pairs : Pairs
-        What is remembered. May be asked for inner products and sums of all, as here, or one by one:
+        What is remembered. May be asked for products and sums of all, as here, or one by one:
         ``for pair in pairs`` gives ``pair.s`` and ``pair.y``, from the oldest to the youngest.
     metric : Metric
         What their corrections are added to.
@@ -118,10 +114,10 @@ def direction(g: Array, pairs: Pairs, metric: Metric) -> Array:
     The course: :eq:`secant`, :eq:`bfgs`, :eq:`loops`.
     """
     if not pairs:
-        return -metric.apply(g)
+        return -metric.lengths * g
     alpha = pairs.solve(pairs.dot_s(g))
-    q = metric.apply(g - pairs.sum_y(alpha))
-    delta = pairs.solve(pairs.diagonal * alpha - pairs.dot_y(q), turned=True)
+    q, of_q = pairs.corrected(g, alpha, metric.lengths)
+    delta = pairs.solve(pairs.diagonal * alpha - of_q, turned=True)
     return -q - pairs.sum_s(delta)
 
 
@@ -230,8 +226,8 @@ def lbfgs(
     str
         Why it ended early; '' if all iterations are done.
     """
-    metric = metric or Scaled()
     loss, g = evaluate(x)
+    metric = metric or Scaled(g)
     pairs = Pairs(history, g, workers)
     call = recorder(array_module(x))
 
@@ -246,7 +242,7 @@ def lbfgs(
     for _ in range(iterations):
         anew = d is None
         if anew:
-            d = -metric.apply(g)
+            d = -metric.lengths * g
             square = dot(d, d)
             if square == 0:
                 return MINIMUM

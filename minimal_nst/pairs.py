@@ -3,8 +3,8 @@ r"""What L-BFGS remembers: many pairs in little memory, and their inner products
 `lbfgs.direction` asks of the pictures nothing but inner products with all steps or all changes, and
 weighted sums of them. So these are kept as one array each, which is read from end
 to end for either: two passes over the steps and two over the changes, however many pairs there are.
-On a CPU threads share out the rows of a pass; on a GPU it is one launch, and nothing is asked that a
-processor would have to wait for.
+On a CPU threads share out the rows of a pass, and those over the changes are one; on a GPU a pass is
+one launch, and nothing is asked that a processor would have to wait for.
 
 Of float32 numbers 16 bits each are kept, and of each row v of a picture how large they are,
 
@@ -230,27 +230,52 @@ class Stack:
 
     def dot(self, others: Sequence[Array], count: int) -> Array:
         """Inner products of the first so many, for each of others; rows are summed up in float64."""
-        a = self._xp.stack([_rows(other) for other in others], axis=2)
-        of_rows = self._xp.empty((len(a), count, len(others)), a.dtype)
+        columns = [_rows(other)[..., None] for other in others]
+        of_rows = self._xp.empty((len(others), len(columns[0]), count), columns[0].dtype)
 
         def multiply(rows: slice, block: Array) -> None:
-            self._xp.matmul(block, a[rows], out=of_rows[rows])
+            for column, found in zip(columns, of_rows[:, rows], strict=True):
+                self._xp.matmul(block, column[rows], out=found[..., None])
 
         self._for_blocks(multiply, count)
-        of_rows *= self._scales[:, :count]
-        return of_rows.sum(axis=0, dtype="float64").T
+        return self._of_all(of_rows)
 
     def sum(self, factors: Array) -> Array:
         """The first so many, each times a factor, added up."""
-        height, _, width = self._numbers.shape
-        weights = self._scales[:, : len(factors), 0] * factors.astype(self._scales.dtype)
-        total = self._xp.empty((height, 1, width), self._scales.dtype)
+        weights, total = self._weights(factors), self._xp.empty(self._shape, self._scales.dtype)
+        sums = _rows(total)[:, None]
 
         def add(rows: slice, block: Array) -> None:
-            self._xp.matmul(weights[rows, None], block, out=total[rows])
+            self._xp.matmul(weights[rows], block, out=sums[rows])
 
         self._for_blocks(add, len(factors))
-        return total.reshape(self._shape)
+        return total
+
+    def corrected(self, g: Array, factors: Array, lengths: Array) -> tuple[Array, Array]:
+        """Return lengths * (g - sum(factors)), and its inner products: in one pass."""
+        weights, q = self._weights(factors), self._xp.empty(self._shape, self._scales.dtype)
+        of_rows = self._xp.empty((1, len(weights), len(factors)), q.dtype)
+        start, sums = _rows(g)[:, None], _rows(q)[:, None]
+        lengths = _rows(self._xp.broadcast_to(lengths, self._shape))[:, None]
+
+        def work(rows: slice, block: Array) -> None:
+            part = self._xp.matmul(weights[rows], block, out=sums[rows])
+            self._xp.subtract(start[rows], part, out=part)
+            part *= lengths[rows]
+            self._xp.matmul(block, part.mT, out=of_rows[0, rows, :, None])
+
+        self._for_blocks(work, len(factors))
+        return q, self._of_all(of_rows)[0]
+
+    def _weights(self, factors: Array) -> Array:
+        """Each row's, for its numbers."""
+        weights = self._scales[:, : len(factors), 0] * factors.astype(self._scales.dtype)
+        return weights[:, None]
+
+    def _of_all(self, of_rows: Array) -> Array:
+        """Inner products of what is kept, from those of each row's numbers."""
+        of_rows *= self._scales[:, : of_rows.shape[2], 0]
+        return of_rows.sum(axis=1, dtype="float64")
 
     def _for_blocks(self, function: Callable[[slice, Array], None], count: int) -> None:
         """Call it with some rows at a time, and the first so many there as floating-point numbers."""
@@ -323,6 +348,11 @@ class GpuStack(Stack):
             total, size=height * groups * LANES,
         )  # fmt: skip
         return total
+
+    def corrected(self, g: Array, factors: Array, lengths: Array) -> tuple[Array, Array]:
+        """See `Stack`; in two passes."""
+        q = lengths * (g - self.sum(factors))
+        return q, self.dot([q], len(factors))[0]
 
 
 class Table:
@@ -487,14 +517,18 @@ class Pairs:
         self._known = None, None  # or they would outlive a recording
         return products if a is known else self._s.dot([a], len(self))[0]
 
-    def dot_y(self, a: Array) -> Array:
-        """Inner products of all changes with an array."""
-        return self._y.dot([a], len(self))[0]
+    def corrected(self, g: Array, alpha: Array, lengths: Array) -> tuple[Array, Array]:
+        """Take from g each change times its alpha; what that leaves times lengths, which spread to its shape.
+
+        Returns
+        -------
+        q : array
+            lengths * (g - Y alpha).
+        products : array
+            Inner products of all changes with q: on a CPU row by row, while the changes are at hand.
+        """
+        return self._y.corrected(g, alpha, lengths)
 
     def sum_s(self, factors: Array) -> Array:
         """All steps, each times a factor, added up."""
         return self._s.sum(factors)
-
-    def sum_y(self, factors: Array) -> Array:
-        """All changes, each times a factor, added up."""
-        return self._y.sum(factors)

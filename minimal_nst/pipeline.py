@@ -368,7 +368,7 @@ def _paint(
                 settings.tolerance,
                 seconds,
                 settings.history or HISTORY[optimizer],
-                metric=bands(height, width, home) if settings.spectrum else None,
+                metric=bands(height, width, vgg.dtype, home) if settings.spectrum else None,
                 adam={name: getattr(settings, name) for name in ADAM},
                 workers=vgg.workers,
             )

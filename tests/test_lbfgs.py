@@ -46,7 +46,7 @@ def inverse_hessian(pairs, n=7):
 
 
 def scaled(pairs):
-    metric = Scaled()
+    metric = Scaled(pairs[-1].s)
     metric.learn(pairs[-1].s, pairs[-1].y)
     return metric
 
@@ -57,7 +57,7 @@ def test_two_loops_are_the_matrix(rng):
     np.testing.assert_allclose(direction(g, remembered(pairs), metric), -B @ g, rtol=1e-10)
     youngest = direction(pairs[-1].y, remembered(pairs), metric)
     np.testing.assert_allclose(youngest, -pairs[-1].s, rtol=1e-10)
-    assert (direction(g, Pairs(4, g), Scaled()) == -g).all()
+    assert (direction(g, Pairs(4, g), Scaled(g)) == -g).all()
 
 
 def test_pair_by_pair_it_is_the_same(rng):
@@ -68,7 +68,7 @@ def test_pair_by_pair_it_is_the_same(rng):
     for pair in reversed(list(pairs)):
         alphas.append((pair.s @ q) / (pair.s @ pair.y))
         q -= alphas[-1] * pair.y
-    q = metric.apply(q)
+    q *= metric.lengths
     for pair, alpha in zip(pairs, reversed(alphas), strict=True):
         q += (alpha - (pair.y @ q) / (pair.s @ pair.y)) * pair.s
     np.testing.assert_allclose(direction(g, pairs, metric), -q, rtol=1e-10)
@@ -85,7 +85,7 @@ def test_only_the_last_are_remembered(rng):
     expected = -inverse_hessian(pairs[6:]) @ g
     np.testing.assert_allclose(direction(g, memory, scaled(pairs)), expected, rtol=1e-10)
     memory.clear()
-    assert (direction(g, memory, Scaled()) == -g).all()
+    assert (direction(g, memory, Scaled(g)) == -g).all()
     memory.add(*vars(pairs[0]).values())
     d = direction(g, memory, scaled(pairs[:1]))
     np.testing.assert_allclose(d, -inverse_hessian(pairs[:1]) @ g, rtol=1e-10)
@@ -227,19 +227,22 @@ def check_products_and_sums(rng, backend, threads=None):
         assert (backend.download(again) == kept[4].y).all()
         factors = rng.standard_normal(5)
         tolerance = {"rtol": 0, "atol": 1e-4 if dtype == "float32" else 1e-11}
-        for name, ask, add in (
-            ("s", memory.dot_s, memory.sum_s),
-            ("y", memory.dot_y, memory.sum_y),
-        ):
-            arrays = [getattr(pair, name).astype("f8") for pair in kept]
-            for asked in (there, up(a)):  # of the steps, those of the first are known
-                products = backend.download(ask(asked))
-                assert products.dtype == np.float64
-                np.testing.assert_allclose(products, [np.vdot(b, a) for b in arrays], **tolerance)
-            total = sum(factor * b for factor, b in zip(factors, arrays, strict=True))
-            found = backend.download(add(backend.upload(factors, "float64")))
-            np.testing.assert_allclose(found, total, **tolerance)
-            assert found.shape == (9, 47, 3)
+        given = backend.upload(factors, "float64")
+        steps, changes = ([getattr(pair, x).astype("f8") for pair in kept] for x in "sy")
+        for asked in (there, up(a)):  # those of the first are known
+            products = backend.download(memory.dot_s(asked))
+            assert products.dtype == np.float64
+            np.testing.assert_allclose(products, [np.vdot(b, a) for b in steps], **tolerance)
+        total = sum(factor * b for factor, b in zip(factors, steps, strict=True))
+        found = backend.download(memory.sum_s(given))
+        np.testing.assert_allclose(found, total, **tolerance)
+        for lengths in (np.array([0.7]), rng.uniform(0.5, 1, (9, 47, 1))):
+            q, products = map(backend.download, memory.corrected(there, given, up(lengths)))
+            left = a - sum(factor * b for factor, b in zip(factors, changes, strict=True))
+            np.testing.assert_allclose(q, lengths * left, **tolerance)
+            assert (q.dtype, products.dtype) == (dtype, "float64")
+            expected = [np.vdot(b, q.astype("f8")) for b in changes]
+            np.testing.assert_allclose(products, expected, **tolerance)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4, 16])
@@ -256,8 +259,11 @@ def test_threads_change_no_bit(rng):
     one, *others = (remembered(pairs, 6, threads) for threads in (1, 2, 5))
     for other in others:
         assert (other.inverse == one.inverse).all()
-        assert (other.dot_y(pictures[0]) == one.dot_y(pictures[0])).all()
-        assert (other.sum_s(np.full(6, 0.3)) == one.sum_s(np.full(6, 0.3))).all()
+        factors, lengths = np.full(6, 0.3), np.array([0.7], "f4")
+        assert (other.dot_s(pictures[0]) == one.dot_s(pictures[0])).all()
+        assert (other.sum_s(factors) == one.sum_s(factors)).all()
+        there, here = (pairs.corrected(pictures[0], factors, lengths) for pairs in (other, one))
+        assert all((a == b).all() for a, b in zip(there, here, strict=True))
 
 
 def test_inner_products_and_sums_on_a_device(rng, device):
@@ -351,7 +357,7 @@ def test_an_iteration_asks_a_device_three_numbers(rng):
         return loss, 2 * x
 
     x = strict.BACKEND.upload(rng.standard_normal((3, 4, 3)), "float64")
-    metric = bands(3, 4, strict.BACKEND)
+    metric = bands(3, 4, "float64", strict.BACKEND)
     with strict.counted():
         end = minimize(f, x, "own-lbfgs", 4, metric=metric)
     assert end.evaluations == len(waits)
@@ -369,14 +375,11 @@ class Diagonal:
     """A metric that knows the Hessian's diagonal."""
 
     def __init__(self, diagonal):
-        self.diagonal = diagonal
+        self.lengths = 1 / diagonal
         self.learnt = 0
 
     def learn(self, s, y):
         self.learnt += 1
-
-    def apply(self, q):
-        return q / self.diagonal
 
 
 def test_a_metric_that_knows_the_hessian_needs_one_step(rng):
@@ -585,7 +588,7 @@ def test_from_the_second_step_on_a_device_does_as_it_was_told(rng, metric):
     def run(iterations, history):
         before = strict.MEMORY.now
         x = strict.asarray(np.linspace(1, 2, 36).reshape(3, 4, 3))
-        made = bands(3, 4, strict.BACKEND) if metric == "bands" else None
+        made = bands(3, 4, "float64", strict.BACKEND) if metric == "bands" else None
         with strict.counted():
             losses = minimize(f, x, "own-lbfgs", iterations, history=history, metric=made).losses
         del x, made
@@ -598,7 +601,7 @@ def test_from_the_second_step_on_a_device_does_as_it_was_told(rng, metric):
         "own-lbfgs",
         12,
         history=4,
-        metric=bands(3, 4, CPU) if metric == "bands" else None,
+        metric=bands(3, 4, "float64", CPU) if metric == "bands" else None,
     )
     assert run(12, 4) == pytest.approx(here.losses, rel=1e-9)
     between = [after - before for before, after in itertools.pairwise(launches)]

@@ -67,7 +67,7 @@ def _pairs(rng: np.random.Generator) -> tuple[Any, ...]:
     """A gradient, four pairs of a quadratic, and the plain metric."""
     root = rng.standard_normal((7, 7))
     steps = rng.standard_normal((4, 7))
-    pairs, metric = Pairs(4, root[0]), lbfgs.Scaled()
+    pairs, metric = Pairs(4, root[0]), lbfgs.Scaled(root[0])
     for s, y in zip(steps, steps @ (root @ root.T + np.eye(7)), strict=True):
         pairs.add(s, y)
         metric.learn(s, y)

@@ -44,7 +44,6 @@ Mordvintsev, Pezzotti, Schubert & Olah (2018), "Differentiable Image Parameteriz
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 
 import numpy as np
 from scipy import fft
@@ -56,23 +55,18 @@ FINE = 1 / 8
 """f_0, in periods per pixel."""
 
 MULTIPLY = """
-const int lane = i % 32;
-const ptrdiff_t row = i / 32 * width;
+const int lane = i % 32, run = i / 32;
 T ss = 0, yy = 0, sy = 0;
-for (int k = lane; k < width; k += 32) {
-    for (int c = 0; c < 3; ++c) {
-        const ptrdiff_t at = 3 * (ptrdiff_t)places[row + k] + c;
-        const T a = inside[row + k] * s[at], b = inside[row + k] * y[at];
-        ss += a * a;
-        yy += b * b;
-        sy += a * b;
-    }
+for (int k = starts[run] + lane; k < starts[run + 1]; k += 32) {
+    ss += s[k] * s[k];
+    yy += y[k] * y[k];
+    sy += s[k] * y[k];
 }
 parts[i] = ss;
 parts[lanes + i] = yy;
 parts[2 * lanes + i] = sy;
 """
-"""A lane's part of the inner products of some waves of a band."""
+"""A lane's part of a run's inner products."""
 
 LENGTHS = """
 const int last = steps - 1;
@@ -106,7 +100,7 @@ BODIES = {"multiply": MULTIPLY, "lengths": LENGTHS, "spread": SPREAD}
 
 PARAMETERS = {
     "multiply": (
-        "raw T s, raw T y, raw int32 places, raw float32 inside, int32 width, int32 lanes",
+        "raw T s, raw T y, raw int32 starts, int32 lanes",
         "raw float64 parts",
     ),
     "lengths": (
@@ -281,17 +275,16 @@ class Bands:
 
     PER_OCTAVE = 2
     STEPS = 3
-    ROW = 1024
 
     def __init__(self, height: int, width: int, dtype: str = "float32") -> None:
         f = frequencies(height, width)
         octaves = np.floor(self.PER_OCTAVE * np.log2(f / f.min()) + 1e-9)
-        _, self._band = np.unique(octaves.ravel(), return_inverse=True)
-        numbers = range(self._band.max() + 1)
-        rows = [row for band in numbers for row in self._rows(self._band == band)]
-        self._places, self._inside = (np.stack(found) for found in zip(*rows, strict=True))
-        self._inside = self._inside[..., None].astype("float32")
-        self._of_band = (self._band[self._places[:, :1]] == numbers).astype("float64")
+        _, band = np.unique(octaves, return_inverse=True)
+        self._band = band.ravel()
+        # waves of one band that follow each other in a row, as numbers: a run
+        starts = np.flatnonzero(np.diff(band.reshape(height, width), axis=1, prepend=-1))
+        self._starts = 3 * starts
+        self._of_band = (self._band[starts, None] == range(band.max() + 1)).astype("float64")
         self._energies: deque[np.ndarray] = deque(maxlen=self.STEPS)
         self.lengths: Array = np.ones((height, width, 1), dtype)
 
@@ -306,24 +299,13 @@ class Bands:
         lengths = (kappa**0.5 * gamma).astype(self.lengths.dtype)
         np.take(lengths, self._band, out=self.lengths.reshape(-1), mode="clip")  # checks nothing
 
-    def _rows(self, of_band: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Where a band's waves are, so many at a time, and which of them count: the rest is filled up."""
-        found = np.flatnonzero(of_band)
-        for start in range(0, len(found), self.ROW):
-            part = found[start : start + self.ROW]
-            filled = np.full(self.ROW, part[0])
-            filled[: len(part)] = part
-            yield filled, np.arange(self.ROW) < len(part)
-
     def _sums(self, s: Array, y: Array) -> np.ndarray:
-        """<s, s>, <y, y> and <s, y> in each band; of rows in float32, of those in float64.
+        """<s, s>, <y, y> and <s, y> in each band; of runs in float32, of those in float64.
 
-        In rows, as each sum then has an order, which a histogram's would not have on a GPU.
+        In runs, as each sum then has an order, which a histogram's would not have on a GPU.
         """
-        colors = np.ones(3, s.dtype)
-        products = np.stack([(a * b).reshape(-1, 3) @ colors for a, b in ((s, s), (y, y), (s, y))])
-        rows = products.take(self._places, axis=1).transpose(1, 0, 2)
-        sums: np.ndarray = (rows @ self._inside)[..., 0].astype("float64").T @ self._of_band
+        runs = [np.add.reduceat((a * b).ravel(), self._starts) for a, b in ((s, s), (y, y), (s, y))]
+        sums: np.ndarray = np.stack(runs).astype("float64") @ self._of_band
         return sums
 
 
@@ -347,8 +329,8 @@ class GpuBands(Bands):
         )
         bands = self._of_band.shape[1]
         self._xp = backend.xp
-        self._band, self._places = (backend.upload(x, "int32") for x in (self._band, self._places))
-        self._inside = backend.upload(self._inside, "float32")
+        starts = np.append(self._starts, self._band.size * 3)
+        self._band, self._starts = (backend.upload(x, "int32") for x in (self._band, starts))
         self._of_band = backend.upload(self._of_band, "float64")
         self._last = self._xp.zeros((self.STEPS, 3, bands))
         self._of_bands = self._xp.ones(bands, "float64")
@@ -365,11 +347,10 @@ class GpuBands(Bands):
         self._spread(self._of_bands, self._band, self.lengths, size=self.lengths.size)
 
     def _sums(self, s: Array, y: Array) -> Array:
-        """See `Bands`; those of rows, in float64."""
-        height, width = self._places.shape
-        parts = self._xp.empty((3, height, LANES), "float64")
-        lanes = height * LANES
-        self._multiply(s, y, self._places, self._inside, width, lanes, parts, size=lanes)
+        """See `Bands`."""
+        lanes = (len(self._starts) - 1) * LANES
+        parts = self._xp.empty((3, lanes // LANES, LANES), "float64")
+        self._multiply(s, y, self._starts, lanes, parts, size=lanes)
         return parts.sum(axis=2)
 
 

@@ -213,16 +213,21 @@ class Stack:
     def put(self, place: int, a: Array) -> Array:
         """Keep an array there, and return it as it is kept."""
         rows = _rows(a)
-        if self._rounded:
-            most = abs(rows).max(axis=1)
-            scale = self._scales[:, place]
-            scale[:, 0] = self._xp.maximum(most, LEAST) / TOP
-            rows = rows / scale
-            rows = self._xp.rint(rows, out=rows)
+        if not self._rounded:
             self._numbers[:, place] = rows
-            return (scale * rows).reshape(self._shape)
-        self._numbers[:, place] = rows
-        return a
+            return a
+        found = self._xp.empty(self._shape, self._scales.dtype)
+        kept = _rows(found)
+
+        def work(some: slice) -> None:
+            scale, part = self._scales[some, place], kept[some]
+            scale[:, 0] = self._xp.maximum(abs(rows[some]).max(axis=1), LEAST) / TOP
+            self._xp.rint(self._xp.divide(rows[some], scale, out=part), out=part)
+            self._numbers[some, place] = part
+            part *= scale
+
+        self._workers.run(work, self._shares())
+        return found
 
     def get(self, place: int) -> Array:
         """Return the array that is kept there."""
@@ -277,23 +282,26 @@ class Stack:
         of_rows *= self._scales[:, : of_rows.shape[2], 0]
         return of_rows.sum(axis=1, dtype="float64")
 
+    def _shares(self) -> list[slice]:
+        """Which rows are whose."""
+        height = len(self._numbers)
+        share = -(-height // self._workers.threads)
+        return [slice(start, min(start + share, height)) for start in range(0, height, share)]
+
     def _for_blocks(self, function: Callable[[slice, Array], None], count: int) -> None:
         """Call it with some rows at a time, and the first so many there as floating-point numbers."""
-        height, _, width = self._numbers.shape
-        dtype = self._scales.dtype
-        share = -(-height // self._workers.threads)
-        most = min(max(1, BLOCK // (count * width * dtype.itemsize)), share)
+        width, dtype = self._numbers.shape[2], self._scales.dtype
+        most = max(1, BLOCK // (count * width * dtype.itemsize))
 
-        def work(first: int) -> None:
-            block = self._xp.empty((most, count, width), dtype)
-            last = min(first + share, height)
-            for start in range(first, last, most):
-                rows = slice(start, min(start + most, last))
+        def work(share: slice) -> None:
+            block = self._xp.empty((min(most, share.stop - share.start), count, width), dtype)
+            for start in range(share.start, share.stop, most):
+                rows = slice(start, min(start + most, share.stop))
                 part = block[: rows.stop - start]
                 part[...] = self._numbers[rows, :count]
                 function(rows, part)
 
-        self._workers.run(work, range(0, height, share))
+        self._workers.run(work, self._shares())
 
 
 class GpuStack(Stack):

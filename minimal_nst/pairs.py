@@ -238,11 +238,11 @@ class Stack:
         columns = [_rows(other)[..., None] for other in others]
         of_rows = self._xp.empty((len(others), len(columns[0]), count), columns[0].dtype)
 
-        def multiply(rows: slice, block: Array) -> None:
+        def ask(rows: slice, block: Array) -> None:
             for column, found in zip(columns, of_rows[:, rows], strict=True):
                 self._xp.matmul(block, column[rows], out=found[..., None])
 
-        self._for_blocks(multiply, count)
+        self._for_blocks(ask, count)
         return self._of_all(of_rows)
 
     def sum(self, factors: Array) -> Array:
@@ -257,7 +257,7 @@ class Stack:
         return total
 
     def corrected(self, g: Array, factors: Array, lengths: Array) -> tuple[Array, Array]:
-        """Return lengths * (g - sum(factors)), and its inner products: in one pass."""
+        """Return lengths * (g - sum(factors)), and that array's inner products: in one pass."""
         weights, q = self._weights(factors), self._xp.empty(self._shape, self._scales.dtype)
         of_rows = self._xp.empty((1, len(weights), len(factors)), q.dtype)
         start, sums = _rows(g)[:, None], _rows(q)[:, None]

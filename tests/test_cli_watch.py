@@ -141,7 +141,7 @@ def test_preview(tmp_path, monkeypatch):
 
 
 def test_a_place_that_becomes_unusable_does_not_end_the_painting(capsys, tmp_path, monkeypatch):
-    """It is told once for each; the painting is whole."""
+    """It is told once for each; the painting is whole, and the preview comes back with its place."""
     folder = tmp_path / "watched"
     folder.mkdir()
     update = watch.Watch.update
@@ -151,6 +151,8 @@ def test_a_place_that_becomes_unusable_does_not_end_the_painting(capsys, tmp_pat
             for file in folder.iterdir():
                 file.unlink()
             folder.rmdir()
+        if progress.iteration == 5:
+            folder.mkdir()
         update(self, progress)
 
     monkeypatch.setattr(watch.Watch, "update", and_remove)
@@ -160,8 +162,11 @@ def test_a_place_that_becomes_unusable_does_not_end_the_painting(capsys, tmp_pat
     code, _, stderr = run(capsys, *args, *places)
     assert code == 0
     lines = stderr.splitlines()
-    assert len(lines) == 2
-    assert all(line.endswith("; it is painted on without") for line in lines)
+    assert [line.rpartition("; ")[2] for line in lines] == [
+        "it is painted on without",
+        "it is painted on and tried again",
+    ]
+    assert [path.name for path in folder.iterdir()] == ["p.png"]
     assert images.load(tmp_path / "o.png").shape == (25, 64, 3)
 
 

@@ -25,7 +25,8 @@ Save = Callable[[Painting, Path], None]
 class Watch:
     """Writes what was asked for after each iteration.
 
-    A place that cannot be written to any more is told of once, and the painting goes on.
+    A place that cannot be written to is told of once, and the painting goes on. A picture is tried
+    again: whoever looks at it may have held it (as on Windows) just then. A log would have gaps.
 
     Parameters
     ----------
@@ -56,6 +57,7 @@ class Watch:
             for frame in target.parent.glob(f"{glob.escape(target.stem)}-*{target.suffix}"):
                 saving.check_output(frame, inputs)
         self.last = -SECONDS_BETWEEN_PREVIEWS
+        self.told: set[str] = set()
 
     def update(self, progress: PaintingProgress) -> None:
         """Take note of one more iteration."""
@@ -82,8 +84,12 @@ class Watch:
         try:
             write(*arguments)
         except FileError as error:
-            setattr(self, what, None)
-            warn(f"{error}; it is painted on without")
+            then = "without" if what == "log" else "and tried again"
+            if what not in self.told:
+                warn(f"{error}; it is painted on {then}")
+            self.told.add(what)
+            if what == "log":
+                self.log = None
 
 
 class Log:

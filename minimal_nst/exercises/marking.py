@@ -6,6 +6,7 @@ by itself: whatever else it calls of the exercises is this program's.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import inspect
 import json
@@ -67,9 +68,10 @@ def mark(folder: Path, exercise: Exercise) -> Mark:
     code = f"from minimal_nst.exercises import marking; marking.child({exercise.name!r})"
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code, str(folder)],
+            [sys.executable, "-X", "utf8", "-c", code, str(folder)],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=SECONDS,
             check=False,
         )
@@ -91,13 +93,15 @@ def child(name: str) -> None:
 
 
 def _limit_memory() -> None:
-    try:
+    """Let this process have no more than `MEMORY`, if the system can see to it."""
+    with contextlib.suppress(
+        ImportError, ValueError
+    ):  # Windows has no limits, macOS refuses this one
         import resource
-    except ImportError:  # Windows has none
-        return
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    least = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (least, hard))
+
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        least = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (least, hard))
 
 
 def look(folder: Path, exercise: Exercise) -> Mark:

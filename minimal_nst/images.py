@@ -9,6 +9,7 @@ import contextlib
 import functools
 import importlib
 import io
+import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -43,6 +44,9 @@ ORIENTED = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
 
 LYING = {5, 6, 7, 8}
 """EXIF orientations of a picture whose rows are columns (TIFF 6.0, section 8)."""
+
+# What Pillow logs of a damaged picture would be printed beside our own line, if nobody listened.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def load(

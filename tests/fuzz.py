@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import dataclasses
 import io
+import logging
 import random
 import sys
 import tempfile
@@ -70,6 +71,17 @@ def damaged(data: bytes, generator: random.Random) -> bytes:
         if not broken:
             return b""
     return bytes(broken)
+
+
+class Printed(logging.Handler):
+    """What is logged and nobody listens to would be printed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(f"printed: {record.getMessage()}")
 
 
 def try_all(
@@ -211,10 +223,12 @@ if __name__ == "__main__":
     parser.add_argument("--options", type=int, default=2000, help="[%(default)s]")
     parser.add_argument("--seed", type=int, default=1, help="[%(default)s]")
     given = parser.parse_args()
+    logging.lastResort = printed = Printed()
     found = [
         line
         for kind in (pictures, weights, settings, options)
         for line in kind(getattr(given, kind.__name__), given.seed)
     ]
+    found += printed.lines
     print("\n".join(found) or "nothing but what is right, and clear lines")
     sys.exit(bool(found))

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import struct
+import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -19,7 +20,7 @@ from minimal_nst.settings import FILTERS
 from PIL import Image, ImageCms
 
 import fuzz
-from conftest import EXAMPLES
+from conftest import EXAMPLES, ROOT
 
 
 @pytest.mark.parametrize("suffix", [*saving.WRITABLE, ".bmp"])
@@ -292,6 +293,19 @@ def test_libtiff_prints_nothing(monkeypatch, capfd, tmp_path):
     with pytest.raises(FileError, match="damaged picture"):
         images.load(path)
     assert capfd.readouterr().err != ""
+
+
+def test_pillow_prints_nothing(tmp_path):
+    """In a process of its own, as pytest listens to what is logged."""
+    data = fuzz.seeds()["tiff"]
+    three = b"\x15\x01\x03\x00\x01\x00\x00\x00\x03\x00"  # samples of a pixel (tag 277)
+    assert data.count(three) == 1
+    path = tmp_path / "a.tiff"
+    path.write_bytes(data.replace(three, three[:-2] + b"\x52\x00"))
+    command = [sys.executable, "-m", "minimal_nst", "show", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1, done.stderr
 
 
 def test_damaged_pictures_at_random():

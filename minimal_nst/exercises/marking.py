@@ -94,9 +94,7 @@ def child(name: str) -> None:
 
 def _limit_memory() -> None:
     """Let this process have no more than `MEMORY`, if the system can see to it."""
-    with contextlib.suppress(
-        ImportError, ValueError
-    ):  # Windows has no limits, macOS refuses this one
+    with contextlib.suppress(ImportError, ValueError):  # on Windows, on macOS
         import resource
 
         _, hard = resource.getrlimit(resource.RLIMIT_AS)

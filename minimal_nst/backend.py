@@ -409,6 +409,11 @@ class Workers:
             yield
 
 
+def bands(start: int, stop: int, height: int) -> list[slice]:
+    """Cut rows into bands of this height."""
+    return [slice(i, min(i + height, stop)) for i in range(start, stop, height)]
+
+
 def available_processors() -> int:
     """Return the number of processors that this process may run on."""
     if hasattr(os, "sched_getaffinity"):

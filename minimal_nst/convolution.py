@@ -25,7 +25,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from . import layers, winograd
-from .backend import Array, Workers
+from .backend import Array, Workers, bands
 from .winograd import F2, F4, F6, Transform
 
 BAND_BYTES = {64: 2**20, 128: 2**21, 256: 2**22, 512: 2**25}
@@ -295,8 +295,3 @@ def transform_for(channels: tuple[int, int], shape: tuple[int, int]) -> Transfor
 def _up_to(width: int, table: dict[int, int]) -> int:
     """The entry for so many channels."""
     return next(entry for channels, entry in table.items() if width <= channels)
-
-
-def bands(start: int, stop: int, height: int) -> list[slice]:
-    """Cut rows into bands of this height."""
-    return [slice(i, min(i + height, stop)) for i in range(start, stop, height)]

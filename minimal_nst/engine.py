@@ -25,8 +25,8 @@ import numpy as np
 
 from . import layers
 from .architecture import Step, fused
-from .backend import Array, Workers, array_module
-from .convolution import Direct, Job, Winograd, bands, prepare
+from .backend import Array, Workers, array_module, bands
+from .convolution import Direct, Job, Winograd, prepare
 
 Parameters = Callable[[str], tuple[Array, Array]]
 """Name of a convolution -> (kernel, bias)."""

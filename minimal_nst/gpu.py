@@ -38,8 +38,7 @@ from typing import Any
 import numpy as np
 
 from .architecture import Step, fused
-from .backend import Array, Backend, kernel
-from .convolution import bands
+from .backend import Array, Backend, bands, kernel
 from .cublas import multiply, rounds
 from .engine import Parameters, Textbook
 from .winograd import F4, F6, Transform, transform_kernel

@@ -3,8 +3,8 @@ r"""What L-BFGS remembers: many pairs in little memory, and their inner products
 `lbfgs.direction` asks of the pictures nothing but inner products with all steps or all changes, and
 weighted sums of them. So these are kept as one array each, which is read from end
 to end for either: two passes over the steps and two over the changes, however many pairs there are.
-On a CPU threads share out the rows of a pass, and those over the changes are one; on a GPU a pass is
-one launch, and nothing is asked that a processor would have to wait for.
+On a CPU the two over the changes are made as one, and threads share out the rows; on a GPU each pass
+is one launch, and nothing is asked that a processor would have to wait for.
 
 Of float32 numbers 16 bits each are kept, and of each row v of a picture how large they are,
 
@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .backend import LANES, Array, Workers, array_module, kernel, sum_of
+from .backend import LANES, Array, Workers, array_module, bands, kernel, sum_of
 from .cublas import multiply
 
 TOP = 2**15 - 1
@@ -285,8 +285,7 @@ class Stack:
     def _shares(self) -> list[slice]:
         """Which rows are whose."""
         height = len(self._numbers)
-        share = -(-height // self._workers.threads)
-        return [slice(start, min(start + share, height)) for start in range(0, height, share)]
+        return bands(0, height, -(-height // self._workers.threads))
 
     def _for_blocks(self, function: Callable[[slice, Array], None], count: int) -> None:
         """Call it with some rows at a time, and the first so many there as floating-point numbers."""
@@ -295,9 +294,8 @@ class Stack:
 
         def work(share: slice) -> None:
             block = self._xp.empty((min(most, share.stop - share.start), count, width), dtype)
-            for start in range(share.start, share.stop, most):
-                rows = slice(start, min(start + most, share.stop))
-                part = block[: rows.stop - start]
+            for rows in bands(share.start, share.stop, most):
+                part = block[: rows.stop - rows.start]
                 part[...] = self._numbers[rows, :count]
                 function(rows, part)
 
@@ -526,14 +524,17 @@ class Pairs:
         return products if a is known else self._s.dot([a], len(self))[0]
 
     def corrected(self, g: Array, alpha: Array, lengths: Array) -> tuple[Array, Array]:
-        """Take from g each change times its alpha; what that leaves times lengths, which spread to its shape.
+        """Return q = lengths * (g - Y alpha), and the inner products of all changes with it.
 
-        Returns
-        -------
-        q : array
-            lengths * (g - Y alpha).
-        products : array
-            Inner products of all changes with q: on a CPU row by row, while the changes are at hand.
+        Both need a pass over the changes; on a CPU they share it, row by row.
+
+        Parameters
+        ----------
+        g : array
+        alpha : array
+            For each change, how much of it is taken away.
+        lengths : array
+            What spreads to the shape of g.
         """
         return self._y.corrected(g, alpha, lengths)
 

@@ -189,7 +189,7 @@ def test_later_messages_have_the_names_of_the_file(capsys, tmp_path):
 
 def test_files_at_random():
     """A few; ``python tests/fuzz.py`` tries many more."""
-    assert fuzz.options(150, seed=3) == []
+    assert fuzz.options(150, seed=6) == []
 
 
 def test_keys_with_dashes_are_the_same(tmp_path):

@@ -393,6 +393,20 @@ def test_a_metric_that_knows_the_hessian_needs_one_step(rng):
     assert 0 < knows.learnt <= known.iterations
 
 
+def test_the_first_trial_is_the_metrics_too(rng):
+    """Where nothing is remembered, as at the start and after a restart, the way is -M g."""
+    scale, points = np.logspace(0, 3, 40), []
+
+    def function(x):
+        points.append(x)
+        return float((scale * x * x).sum()) / 2, scale * x
+
+    x = rng.standard_normal(40)
+    minimize(function, x, "own-lbfgs", 1, metric=Diagonal(scale))
+    first = points[1] - points[0]
+    np.testing.assert_allclose(first, -x / np.sqrt(np.mean(x**2)), rtol=1e-9)  # M g is x here
+
+
 def test_loops_in_the_wrong_order_are_rejected(rng):
     pairs, g = pairs_of(rng), rng.standard_normal(7)
     expected = -inverse_hessian(pairs) @ g

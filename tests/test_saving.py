@@ -28,11 +28,7 @@ def test_the_output_is_checked_before_the_work(picture, tmp_path):
         (tmp_path / "a", UsageError, "the name has no suffix"),
         ("", FileError, "path of the output is empty"),
         (tmp_path / f"{'c' * 300}.png", FileError, "File name too long"),
-        *[
-            (f"{path}/a.png", FileError, "cannot be written")
-            for path in ("/proc",)
-            if os.path.isdir(path)
-        ],
+        *[("/proc/a.png", FileError, "cannot be written")][: os.path.isdir("/proc")],  # Linux
         (tmp_path / "no" / "a.png", FileError, "there is no folder"),
         (source, UsageError, "is one of the inputs"),
     ):

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import maximum_filter, minimum_filter
+from numpy.lib.stride_tricks import sliding_window_view
 
 from .architecture import LAYERS, canonical, depth_of
 
@@ -49,8 +49,7 @@ def guides(mask: np.ndarray, taps: Iterable[str], reach: str = "simple") -> dict
     found = {}
     for layer in LAYERS[: depth_of(taps)]:
         if layer.startswith("conv") and reach != "simple":
-            spread = maximum_filter if reach == "all" else minimum_filter
-            guide = spread(guide, size=3, mode="nearest")
+            guide = join(sliding_window_view(np.pad(guide, 1, "edge"), (3, 3)), axis=(2, 3))
         elif layer.startswith("pool"):
             H, W = guide.shape[0] // 2, guide.shape[1] // 2
             guide = join(guide[: 2 * H, : 2 * W].reshape(H, 2, W, 2), axis=(1, 3))

@@ -69,6 +69,9 @@ class Weights(Mapping[str, tuple[np.ndarray, np.ndarray]]):
         kernel = layer.kernel if layer.palette is None else layer.palette[layer.kernel]
         return kernel, layer.bias
 
+    def __contains__(self, name: object) -> bool:  # Mapping's own decodes what it looks for
+        return name in self._layers
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._layers)
 

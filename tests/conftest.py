@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # several processes, so BLAS has one thread in each:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # idle ones spin, and wait for each other
+
 import minimal_nst as nst
 import numpy as np
 import pytest

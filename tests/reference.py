@@ -16,9 +16,13 @@ import torch.nn.functional as nnf
 
 from conftest import fitting, projections
 
+torch.set_num_threads(
+    1
+)  # the tests run in several processes, whose threads would wait for each other
 GOLDEN = Path(__file__).parent / "golden.json"
 PICTURES = Path(__file__).parent / "golden.npz"
 MEAN = torch.tensor([103.939, 116.779, 123.68], dtype=torch.float64)
+PARAMETERS = {}
 
 
 class Vgg:
@@ -27,14 +31,22 @@ class Vgg:
     def __init__(self, weights, pooling, dtype):
         self.weights, self.pooling, self.dtype = weights, pooling, dtype
 
+    def parameters(self, layer):
+        """(kernel, bias) in the framework's order; kept, as many pictures are looked at."""
+        key = self.weights.path, layer, self.dtype
+        if key not in PARAMETERS:
+            kernel, bias = map(torch.from_numpy, self.weights[layer])
+            kernel = kernel.permute(3, 2, 0, 1).contiguous()
+            PARAMETERS[key] = kernel.to(self.dtype), bias.to(self.dtype)
+        return PARAMETERS[key]
+
     def __call__(self, rgb):
         x = (rgb.flip(-1) - MEAN.to(self.dtype)).permute(2, 0, 1)[None]
         features = {}
         for block, count in enumerate((2, 2, 4, 4, 4), start=1):
             for index in range(1, count + 1):
-                kernel, bias = self.weights[f"block{block}_conv{index}"]
-                kernel = torch.from_numpy(kernel).to(self.dtype).permute(3, 2, 0, 1)
-                x = nnf.conv2d(x, kernel, torch.from_numpy(bias).to(self.dtype), padding=1)
+                parameters = self.parameters(f"block{block}_conv{index}")
+                x = nnf.conv2d(x, *parameters, padding=1)
                 features[f"conv{block}_{index}"] = x[0]
                 x = nnf.relu(x)
                 features[f"relu{block}_{index}"] = x[0]

@@ -30,7 +30,7 @@ COMMANDS = [
 
 def test_the_two_commands_are_there():
     assert COMMANDS[:2] == ["python -m pip install .", "python -m minimal_nst demo"]
-    assert COMMANDS[2:4] == ['python -m pip install ".[test]"', "python -m pytest"]
+    assert COMMANDS[2:4] == ['python -m pip install ".[test]"', "python -m pytest -n 2"]
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if "minimal_nst " in c])

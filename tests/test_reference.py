@@ -32,8 +32,8 @@ def one_pair():
 
 def load(name):
     content, style = PAIRS[name]
-    content = images.resize(images.load(EXAMPLES / "content" / content), 95, 71)
-    style = images.resize(images.load(EXAMPLES / "style" / style), 95, 71)
+    content = images.resize(images.load(EXAMPLES / "content" / content), 63, 47)
+    style = images.resize(images.load(EXAMPLES / "style" / style), 63, 47)
     noise = np.random.default_rng(5).normal(0, 0.01, content.shape)
     return content, style, 0.7 * content + 0.3 * style + noise
 

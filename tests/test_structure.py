@@ -25,7 +25,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
     "layers": ({"backend"}, set()),
     "losses": ({"backend"}, set()),
     "guided": ({"backend", "losses"}, set()),
-    "regions": ({"architecture"}, {"numpy", "scipy"}),
+    "regions": ({"architecture"}, {"numpy"}),
     "winograd": ({"backend"}, {"numpy"}),
     "convolution": ({"backend", "layers", "winograd"}, {"numpy"}),
     "engine": ({"architecture", "backend", "convolution", "layers"}, {"numpy"}),

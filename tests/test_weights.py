@@ -10,7 +10,14 @@ import pytest
 from minimal_nst import load_weights
 from minimal_nst.architecture import CONVOLUTIONS, keras_name
 from minimal_nst.errors import FileError
-from minimal_nst.weights import EMBEDDED_SHA256, ENVIRONMENT, find_weights, identify, oddities
+from minimal_nst.weights import (
+    EMBEDDED_SHA256,
+    ENVIRONMENT,
+    Weights,
+    find_weights,
+    identify,
+    oddities,
+)
 
 import fuzz
 from conftest import ROOT
@@ -60,6 +67,12 @@ def test_keras_layouts_are_read_without_a_flag(weights, tmp_path, style):
     for name in weights:
         for ours, theirs in zip(weights[name], loaded[name], strict=True):
             assert (ours == theirs).all()
+
+
+def test_asking_whether_there_is_a_layer_decodes_none(weights, monkeypatch):
+    monkeypatch.setattr(Weights, "__getitem__", None)
+    assert "block5_conv4" in weights
+    assert "fc1" not in weights
 
 
 def test_other_float_types_become_float32(weights, tmp_path):

@@ -6,6 +6,8 @@ import argparse
 import dataclasses
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ from .paint import paint
 
 PAINTING = Settings(size=192, iterations=60, margin=0, conv="im2col", optimizer="own-lbfgs")
 """What `paint` paints: with the textbook's layers and our own L-BFGS, so that all is used."""
+
+TOGETHER = 4
+"""Processes that mark at a time; most of what each does is to start."""
 
 EPILOG = """\
 examples:
@@ -104,12 +109,12 @@ def check(folders: list[str], only: str | None, as_json: bool, painting: bool = 
         if not Path(folder).is_dir():
             raise FileError(f"{folder} is no folder; make one by: {PROGRAM} exercises new {folder}")
         marks = []
-        for exercise in chosen:
-            marks.append(mark(Path(folder).resolve(), exercise))
-            if not as_json:
-                one = marks[-1]
-                row = f"{one.name:18} chapter {one.chapter:2}  {one.state:8} {one.words}"
-                say(row.rstrip(), sys.stdout)
+        with ThreadPoolExecutor(TOGETHER) as pool:
+            for one in pool.map(partial(mark, Path(folder).resolve()), chosen):
+                marks.append(one)
+                if not as_json:
+                    row = f"{one.name:18} chapter {one.chapter:2}  {one.state:8} {one.words}"
+                    say(row.rstrip(), sys.stdout)
         done = sum(one.state == "done" for one in marks)
         everything &= done == len(marks)
         found = [dataclasses.asdict(one) for one in marks]

@@ -405,7 +405,10 @@ class Settings:
                 f"{self.size}; none can be larger"
             )
         if not (self.content_taps or self.style_taps):
-            raise UsageError("all content and style weights are 0, so there is nothing to paint")
+            raise UsageError(
+                "there is nothing to paint: no layer of content or style has a weight above 0; "
+                "give one"
+            )
 
     @property
     def longer(self) -> int:

@@ -26,6 +26,9 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 
 
+posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows: its signals and files differ")
+
+
 def gpu() -> Backend | None:
     """The GPU, where one works."""
     try:

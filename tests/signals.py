@@ -22,7 +22,9 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 OLD = b"what was here before"
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 COMMAND = (
     *(sys.executable, "-m", "minimal_nst", "stylize"),
     str(ROOT / "examples/content/louvre_night.webp"),

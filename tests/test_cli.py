@@ -24,7 +24,7 @@ from PIL import Image
 
 import signals
 import strict
-from conftest import EXAMPLES
+from conftest import EXAMPLES, posix
 from test_backend import fake_cupy
 
 CONTENT = str(EXAMPLES / "content" / "louvre_night.webp")
@@ -342,7 +342,7 @@ def test_bad_arguments_and_files(capsys, tmp_path, args, code, message):
 
 
 @pytest.mark.parametrize("option", ["--weights", "--init", "embedded"])
-@pytest.mark.parametrize("link", [os.symlink, os.link])
+@pytest.mark.parametrize("link", [pytest.param(os.symlink, marks=posix), os.link])
 def test_no_input_is_overwritten_under_another_name(capsys, monkeypatch, tmp_path, option, link):
     """A link would lead the painting to the file itself."""
     source = tmp_path / "source"
@@ -470,7 +470,7 @@ def test_forty_signals_while_the_painting_is_saved(capsys, monkeypatch, out, def
 
     def save_with_interruptions(*args):
         for _ in range(40):
-            os.kill(os.getpid(), sent)
+            signal.raise_signal(sent)
         save(*args)
 
     monkeypatch.setattr(saving, "save", save_with_interruptions)
@@ -482,13 +482,15 @@ def test_forty_signals_while_the_painting_is_saved(capsys, monkeypatch, out, def
 
 
 def test_a_signal_that_is_ignored_stays_ignored(capsys, out, default_signals):
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    number = signals.SIGNALS[-1]
+    signal.signal(number, signal.SIG_IGN)
     with Endings() as endings:
-        os.kill(os.getpid(), signal.SIGHUP)
+        signal.raise_signal(number)
         assert not endings.asked()
-    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    assert signal.getsignal(number) is signal.SIG_IGN
 
 
+@posix
 def test_signals_at_random_moments():
     """A few; ``python tests/signals.py`` tries many more."""
     found = signals.try_all(moments=3, seed=7)
@@ -501,6 +503,7 @@ ENDLESS = (
 )
 
 
+@posix
 @pytest.mark.parametrize("sent", signals.SIGNALS)
 def test_ctrl_c_keeps_the_best_so_far(out, sent):
     """On a terminal: the bar shows when the work has begun, and what it says."""
@@ -569,6 +572,7 @@ def test_help_and_version_in_a_process_of_their_own():
         assert text in done.stdout
 
 
+@posix
 @pytest.mark.parametrize("imported", ["minimal_nst.errors", "numpy.linalg", "scipy.optimize"])
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_during_the_start_ends_it_silently(out, imported, sent):

@@ -87,7 +87,7 @@ def test_every_equation_is_cited_and_every_citation_has_its_equation():
 
 
 def test_every_module_is_in_the_reference():
-    pages = "".join(path.read_text() for path in (DOCS / "reference").glob("*.md"))
+    pages = "".join(path.read_text(encoding="utf-8") for path in (DOCS / "reference").glob("*.md"))
     documented = re.findall(r"automodule:: minimal_nst\.(\S+)", pages)
     private = {"resources", "exercises", "gradcheck"}  # their parts are there
     for name in MAY_IMPORT:

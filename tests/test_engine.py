@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import os
 import pickle
 import subprocess
 import sys
@@ -31,6 +30,8 @@ from minimal_nst.backend import CPU, Workers, available_processors
 from minimal_nst.engine import _POOL, Fast, Textbook, _Room
 from minimal_nst.vgg import preprocess
 from threadpoolctl import threadpool_info, threadpool_limits
+
+from conftest import posix
 
 SIZES = [(1, 1), (2, 30), (3, 5), (4, 4), (5, 6), (9, 11), (13, 8), (16, 16)]
 
@@ -361,7 +362,7 @@ def test_networks_and_objectives_are_copied_and_pickled(weights, content, style,
     assert twin.vgg.backend is CPU
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@posix
 def test_a_network_works_after_a_fork():
     """In a process of its own, because pytest's has threads that a fork would not take along."""
     code = """

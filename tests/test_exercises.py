@@ -45,7 +45,7 @@ def with_body(name, body):
 
 
 def look(folder, name, text):
-    (folder / BY_NAME[name].file).write_text(text)
+    (folder / BY_NAME[name].file).write_text(text, encoding="utf-8")
     return marking.look(folder, BY_NAME[name])
 
 
@@ -224,7 +224,7 @@ def test_nothing_that_a_solution_does_stops_the_marking(body, tmp_path, monkeypa
     if "ones" in body and sys.platform == "darwin":
         pytest.skip("macOS limits no memory")
     monkeypatch.setattr(marking, "SECONDS", 2 if "while" in body else 20)
-    (tmp_path / "layers.py").write_text(with_body("relu_forward", body))
+    (tmp_path / "layers.py").write_text(with_body("relu_forward", body), encoding="utf-8")
     mark = marking.mark(tmp_path, BY_NAME["relu_forward"])
     assert mark.state == "wrong"
     assert HOSTILE[body] in mark.words
@@ -255,7 +255,7 @@ def test_on_the_command_line(capsys, tmp_path):
     out = capsys.readouterr().out
     assert "gram_matrix        chapter  7  missing  not yet written\n" in out
     assert out.endswith("homework: 0 of 1 done\n")
-    (folder / "losses.py").write_text(solved()["losses.py"])
+    (folder / "losses.py").write_text(solved()["losses.py"], encoding="utf-8")
     assert cli.main(["exercises", "check", str(folder), *only, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["done"], found["of"], found["marks"][0]["state"]) == (1, 1, "done")
@@ -305,7 +305,7 @@ def test_paint_uses_the_students_functions(capsys, monkeypatch, tmp_path):
                 monkeypatch.setattr(user, exercise.name, getattr(user, exercise.name))
     for name, text in solved().items():
         names = [exercise.name for exercise in EXERCISES if exercise.file == name]
-        (tmp_path / name).write_text(text + COUNTING.format(names=names))
+        (tmp_path / name).write_text(text + COUNTING.format(names=names), encoding="utf-8")
     small = dataclasses.replace(PAINTING, size=48, iterations=3)
     monkeypatch.setattr(cli.exercises, "PAINTING", dataclasses.replace(small, tv_weight=1e-3))
     assert cli.main(["exercises", "paint", str(tmp_path)]) == 0

@@ -20,7 +20,7 @@ from minimal_nst.settings import FILTERS
 from PIL import Image, ImageCms
 
 import fuzz
-from conftest import EXAMPLES, ROOT
+from conftest import EXAMPLES, ROOT, posix
 
 
 @pytest.mark.parametrize("suffix", [*saving.WRITABLE, ".bmp"])
@@ -237,23 +237,31 @@ def test_bad_files_are_one_clear_line(tmp_path):
         assert isinstance(error.value, FileError)
         assert str(error.value).startswith(str(path))
         assert "\n" not in str(error.value)
-    os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(FileError, match="is no plain file"):
-        images.load(tmp_path / "pipe.png")
-    loop = tmp_path / "loop.png"
-    loop.symlink_to(loop)
-    for path, reason in ((loop, r"loop.png: cannot be read \(Too many"), ("", "is empty")):
-        with pytest.raises(FileError, match=reason):
-            images.load(path)
-        with pytest.raises(FileError, match=reason):
-            images.measure(path)
-        with pytest.raises(FileError, match=reason.replace("read", "written")):
-            saving.check_output(path)
+    check_refused("", "is empty")
     with pytest.raises(UsageError, match="None is no picture"):
         images.load(None)
     for path, reason in ((tmp_path / "none.png", "no such picture"), (tmp_path, "is a folder")):
         with pytest.raises(FileError, match=reason):
             images.load(path)
+
+
+def check_refused(path, reason):
+    with pytest.raises(FileError, match=reason):
+        images.load(path)
+    with pytest.raises(FileError, match=reason):
+        images.measure(path)
+    with pytest.raises(FileError, match=reason.replace("read", "written")):
+        saving.check_output(path)
+
+
+@posix
+def test_pipes_and_loops(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(FileError, match="is no plain file"):
+        images.load(tmp_path / "pipe.png")
+    loop = tmp_path / "loop.png"
+    loop.symlink_to(loop)
+    check_refused(loop, r"loop.png: cannot be read \(Too many")
 
 
 @pytest.mark.parametrize(

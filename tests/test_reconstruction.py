@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 
 import numpy as np
@@ -109,7 +108,7 @@ def test_a_texture_is_opaque(capsys, out, tmp_path):
         (["--figure1", "--style-layers", "relu1_1"], "not allowed with argument --figure1"),
         (["--figure1", "--log", "l.csv"], "--log does nothing here: --figure1 is a sheet"),
         (["--style-layers", "relu1_1", "--content-form", "paper"], "weight of the content is 0"),
-        (["--content-layers", "relu1_1:0"], "all content and style weights are 0"),
+        (["--content-layers", "relu1_1:0"], "no layer of content or style has a weight above 0"),
         (["--content-layers", "relu6_1"], "VGG-19 has no layer 'relu6_1'"),
         (["--figure1", "--init", "content"], "unrecognized arguments: --init content"),
         (["--figure1", "--learning-rate", "3"], "L-BFGS finds its own steps"),
@@ -208,7 +207,7 @@ def test_an_unfinished_figure_1_is_kept(capsys, out, ten):
     assert f"the sheet so far is kept in {out}\n" in stderr
     assert greys(out) == [[0, 0, 0, 3, 1], [0, 0, 0, 0, 2]]
     ten.seen.clear()
-    ten.then = {2: lambda _: os.kill(os.getpid(), signal.SIGINT)}
+    ten.then = {2: lambda _: signal.raise_signal(signal.SIGINT)}
     code, stdout, _ = run(capsys, *FIGURE, "-o", out)
     assert code == 130
     assert stdout.startswith(f"{out}: 2 of 10 reconstructions (")

@@ -216,7 +216,7 @@ MUTANTS = {
 def test_mutants_are_rejected(rng, name):
     which, before, after = MUTANTS[name]
     modules = {"cublas": cublas, "recording": recording}
-    source = Path(modules[which].__file__).read_text()
+    source = Path(modules[which].__file__).read_text(encoding="utf-8")
     assert source.count(before) == 1
     mutant = ModuleType(f"minimal_nst.{which}")
     mutant.__package__ = "minimal_nst"

@@ -9,6 +9,8 @@ import pytest
 from minimal_nst import images, saving
 from minimal_nst.errors import FileError, UsageError
 
+from conftest import posix
+
 
 @pytest.mark.parametrize("suffix", saving.WRITABLE)
 def test_saved_is_loaded_again(picture, tmp_path, suffix):
@@ -38,6 +40,7 @@ def test_the_output_is_checked_before_the_work(picture, tmp_path):
     assert os.listdir(tmp_path) == ["in.png"]
 
 
+@posix
 def test_an_output_through_a_link_or_into_a_pipe(picture, tmp_path):
     target, link, pipe = tmp_path / "a.png", tmp_path / "link.png", tmp_path / "pipe.png"
     saving.save(picture, target)
@@ -67,6 +70,7 @@ def test_a_failed_write_leaves_the_old_file(picture, tmp_path, monkeypatch):
         assert os.listdir(tmp_path) == ["a.png"]
 
 
+@posix
 def test_the_file_has_the_usual_permissions(picture, tmp_path):
     (tmp_path / "plain").write_text("")
     saving.save(picture, tmp_path / "a.png")

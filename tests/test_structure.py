@@ -116,7 +116,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
 def imports(path: Path) -> tuple[set[str], set[str]]:
     """(names within the package, top-level names of others) that a file imports anywhere."""
     inside, outside = set(), set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level:
             names = [node.module] if node.module else [alias.name for alias in node.names]
             inside |= {name.partition(".")[0] for name in names}
@@ -147,11 +147,11 @@ def test_only_the_command_line_prints_or_parses():
     for path in [path for path in PACKAGE.rglob("*.py") if path.parent.name != "cli"]:
         calls = {
             ast.unparse(node.func)
-            for node in ast.walk(ast.parse(path.read_text()))
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
             if isinstance(node, ast.Call)
         }
         assert "print" not in calls, path
-        assert "argparse" not in path.read_text(), path
+        assert "argparse" not in path.read_text(encoding="utf-8"), path
 
 
 def test_help_needs_no_numpy():

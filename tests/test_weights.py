@@ -56,7 +56,7 @@ def test_the_embedded_file(weights):
         assert kernel.dtype == bias.dtype == np.float32
         assert len(np.unique(kernel)) <= 256
     assert hashlib.sha256(EMBEDDED.read_bytes()).hexdigest() == EMBEDDED_SHA256
-    assert EMBEDDED_SHA256 in (ROOT / "weights" / "README.md").read_text()
+    assert EMBEDDED_SHA256 in (ROOT / "weights" / "README.md").read_text(encoding="utf-8")
     assert identify(EMBEDDED)[2] == "the embedded VGG-19"
 
 

@@ -16,9 +16,9 @@ import torch.nn.functional as nnf
 
 from conftest import fitting, projections
 
-torch.set_num_threads(
-    1
-)  # the tests run in several processes, whose threads would wait for each other
+# The tests run in several processes, whose threads would wait for each other.
+torch.set_num_threads(1)
+
 GOLDEN = Path(__file__).parent / "golden.json"
 PICTURES = Path(__file__).parent / "golden.npz"
 MEAN = torch.tensor([103.939, 116.779, 123.68], dtype=torch.float64)

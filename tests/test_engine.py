@@ -426,8 +426,17 @@ def blas_threads():
     return [pool["num_threads"] for pool in pools if "scipy.libs" not in pool["filepath"]]
 
 
+@pytest.fixture
+def two_of_blas():
+    """So that one is not as many as before, in whatever way the tests are run."""
+    with threadpool_limits(2, user_api="blas"):
+        yield
+
+
+@pytest.mark.usefixtures("two_of_blas")
 def test_threads(monkeypatch):
     before = blas_threads()
+    assert set(before) == {2}
     inside = Workers(2).run(lambda _: blas_threads(), range(4))
     assert all(set(threads) == {1} for threads in inside)  # and there is a BLAS
     assert blas_threads() == before
@@ -483,6 +492,7 @@ def test_the_callers_errstate_holds_in_the_threads():
         assert Workers(2).run(lambda x: (1 / x).item(), [zero]) == [np.inf]
 
 
+@pytest.mark.usefixtures("two_of_blas")
 def test_errors_in_a_thread_reach_the_caller():
     before = blas_threads()
     with pytest.raises(ZeroDivisionError):

@@ -9,6 +9,8 @@ import json
 import re
 import sys
 import textwrap
+import threading
+import time
 
 import pytest
 from minimal_nst import cli, objective
@@ -261,6 +263,24 @@ def test_on_the_command_line(capsys, tmp_path):
     assert (found["done"], found["of"], found["marks"][0]["state"]) == (1, 1, "done")
 
 
+def test_they_are_marked_together_and_told_in_order(capsys, monkeypatch, tmp_path):
+    both = threading.Barrier(2)
+
+    def mark(folder, exercise):
+        if exercise in EXERCISES[:2]:
+            both.wait(timeout=20)  # breaks if one is marked after the other
+        if exercise is EXERCISES[0]:
+            time.sleep(0.2)  # the second is done first
+        return marking.Mark(exercise.name, exercise.chapter, "done")
+
+    monkeypatch.setattr(marking, "mark", mark)
+    monkeypatch.setattr("minimal_nst.backend.available_processors", lambda: 2)
+    assert cli.main(["exercises", "check", str(tmp_path)]) == 0
+    *rows, last = capsys.readouterr().out.splitlines()
+    assert [row.split()[0] for row in rows] == [exercise.name for exercise in EXERCISES]
+    assert last.endswith(f": {len(EXERCISES)} of {len(EXERCISES)} done")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -295,6 +315,7 @@ for name in {names}:
 def marked_here(monkeypatch):
     """No process for each exercise: that they are, other tests see."""
     monkeypatch.setattr(marking, "mark", marking.look)
+    monkeypatch.setattr(cli.exercises, "TOGETHER", 1)  # they would share the student's modules
 
 
 @pytest.mark.usefixtures("marked_here")

@@ -22,7 +22,7 @@ PAINTING = Settings(size=192, iterations=60, margin=0, conv="im2col", optimizer=
 """What `paint` paints: with the textbook's layers and our own L-BFGS, so that all is used."""
 
 TOGETHER = 4
-"""Processes that mark at a time; most of what each does is to start."""
+"""Processes that mark at a time, at most: each may take a few seconds of a processor, and much memory."""
 
 EPILOG = """\
 examples:
@@ -96,6 +96,7 @@ def new(folder: Path) -> None:
 
 def check(folders: list[str], only: str | None, as_json: bool, painting: bool = False) -> int:
     """Print a row for each exercise (that painting needs), or a line of JSON for each folder."""
+    from ..backend import available_processors
     from ..exercises.catalogue import EXERCISES, TO_WRITE
     from ..exercises.marking import mark
 
@@ -109,7 +110,7 @@ def check(folders: list[str], only: str | None, as_json: bool, painting: bool = 
         if not Path(folder).is_dir():
             raise FileError(f"{folder} is no folder; make one by: {PROGRAM} exercises new {folder}")
         marks = []
-        with ThreadPoolExecutor(TOGETHER) as pool:
+        with ThreadPoolExecutor(min(TOGETHER, available_processors())) as pool:
             for one in pool.map(partial(mark, Path(folder).resolve()), chosen):
                 marks.append(one)
                 if not as_json:

@@ -493,10 +493,11 @@ def test_the_callers_errstate_holds_in_the_threads():
 
 
 @pytest.mark.usefixtures("two_of_blas")
-def test_errors_in_a_thread_reach_the_caller():
+@pytest.mark.parametrize("threads", [1, 2])  # the caller is one of them
+def test_errors_in_a_thread_reach_the_caller(threads):
     before = blas_threads()
     with pytest.raises(ZeroDivisionError):
-        Workers(2).run(lambda n: 1 / n, [1, 0])
+        Workers(threads).run(lambda n: 1 / n, [1, 0])
     assert blas_threads() == before
 
 

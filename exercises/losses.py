@@ -229,7 +229,7 @@ def out_of_range(x: Array, low: Array, high: Array, weight: float = 1.0) -> tupl
     ----------
     x : (H, W, C) array
         The picture.
-    low, high : (1, 1, C) arrays
+    low, high : (1, W, C) or (1, 1, C) arrays
         The bounds.
     weight : float
         Factor of both results.

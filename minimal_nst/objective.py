@@ -104,9 +104,9 @@ class Objective:
         self.terms: dict[str, Any] = {}
         self._names: list[str] = []
         self._call = recorder(vgg.backend.xp)
+        row = (1, *content.shape[1:])  # an axis of three alone is slow in NumPy
         self._low, self._high = (
-            vgg.backend.upload(preprocess(np.full((1, 1, 3), bound)), vgg.dtype)
-            for bound in (0.0, 255.0)
+            vgg.backend.upload(preprocess(np.full(row, bound)), vgg.dtype) for bound in (0.0, 255.0)
         )
         self._content_weights = settings.content_taps
         self._style_weights = settings.style_taps

@@ -123,10 +123,13 @@ def test_the_margin_is_a_mirror_and_is_cut_off(content):
 
 
 def test_the_range_leaves_little_to_be_cut_off():
-    """Below 0 and above 255, where the file has an end."""
+    """Below 0 and above 255, where the file has an end.
+
+    Of this style much is left there: with roundings of any kind 0.2 to 0.3 of what is without.
+    """
     content, style = (
         images.load(EXAMPLES / name, 64)
-        for name in ("content/neuschwanstein.webp", "style/vangogh_starry_night_cropped.jpg")
+        for name in ("content/neuschwanstein.webp", "style/vangogh_cafe_terrace.webp")
     )
     outside = []
     for weight in (0, nst.Settings().range_weight):
@@ -135,7 +138,7 @@ def test_the_range_leaves_little_to_be_cut_off():
         )
         x = deprocess(nst.stylize(content, style, settings).x)
         outside.append(np.mean((x - x.clip(0, 255)) ** 2))
-    assert outside[1] < 0.6 * outside[0]
+    assert outside[1] < 0.5 * outside[0]
 
 
 def test_the_margin_takes_the_dark_lines_away():

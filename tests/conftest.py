@@ -10,6 +10,8 @@ from types import ModuleType
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # several processes, so BLAS has one thread in each:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # idle ones spin, and wait for each other
+for name in ("COLUMNS", "LINES", "MINIMAL_NST_WEIGHTS"):  # what somebody set up for other work
+    os.environ.pop(name, None)
 
 import minimal_nst as nst
 import numpy as np

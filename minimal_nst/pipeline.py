@@ -328,15 +328,15 @@ def _paint(
     coordinates = partial(Spectrum, *of_picture, waves=optimizer != "adam")
     space = coordinates(backend=home)
     here = space if home is CPU else coordinates(backend=CPU)
-    origin = home.upload(start, settings.dtype)
-    region = None if where is None else home.upload(where, settings.dtype)
+    origin = home.upload(start, "float64")
+    region = None if where is None else home.upload(where, "float64")
     terms: list[dict[str, float]] = []
 
     def picture(z: Array) -> tuple[Array]:
         return (_moved(origin, region, space.forward(z)),)
 
     def gradient(dx: Array) -> tuple[Array]:
-        return (space.adjoint(dx if region is None else region * dx),)
+        return (space.adjoint(dx if region is None else region.astype(dx.dtype) * dx),)
 
     there, back = recorder(home.xp), recorder(home.xp)
 
@@ -359,7 +359,7 @@ def _paint(
         with scipy.fft.set_workers(vgg.workers.threads), vgg.engine.alone():
             end = minimize(
                 function,
-                home.xp.zeros_like(origin, dtype="float64"),
+                home.xp.zeros_like(origin),
                 optimizer,
                 settings.iterations,
                 settings.learning_rate,

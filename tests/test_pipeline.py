@@ -123,10 +123,7 @@ def test_the_margin_is_a_mirror_and_is_cut_off(content):
 
 
 def test_the_range_leaves_little_to_be_cut_off():
-    """Below 0 and above 255, where the file has an end.
-
-    Of this style much is left there: with roundings of any kind 0.2 to 0.3 of what is without.
-    """
+    """Below 0 and above 255, where the file has an end; this style goes far beyond."""
     content, style = (
         images.load(EXAMPLES / name, 64)
         for name in ("content/neuschwanstein.webp", "style/vangogh_cafe_terrace.webp")

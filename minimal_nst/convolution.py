@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,12 @@ from . import layers, winograd
 from .backend import Array, Workers, bands
 from .winograd import F2, F4, F6, Transform
 
-BAND_BYTES = {64: 2**20, 128: 2**21, 256: 2**22, 512: 2**25}
+BAND_BYTES = {64: 3 * 2**19, 128: 3 * 2**20, 256: 3 * 2**21, 512: 2**25}
 """Wider side of a convolution, in channels -> bytes of a buffer of a band: what was fastest.
 
-Narrow layers are bound by memory and want buffers that stay in the second-level cache; wide ones
-are bound by their matrix products and want tall matrices."""
+Narrow layers are bound by memory and want buffers that stay in a cache; wide ones are bound by
+their matrix products and want tall matrices. And between two calls of NumPy one thread may have to
+wait for the other: fewer bands, fewer calls."""
 
 SHARED_FROM = 512
 """Channels of the wider side from which all threads share a band."""
@@ -148,17 +150,21 @@ class Winograd:
     def bands(self, job: Job) -> list[slice]:
         """Cut the rows into bands of about `BAND_BYTES`; where each has one thread, an even number.
 
-        It does not depend on the threads, because BLAS rounds differently for matrices of other
+        Their heights differ by one row of tiles at most, so that two threads are done together.
+        They do not depend on the threads, because BLAS rounds differently for matrices of other
         heights.
         """
-        width = max(self.channels)
+        width, H = max(self.channels), job.shape[0]
         m = self.transform.m
         down, across = (-(-side // m) for side in job.shape)
-        limit = _up_to(width, BAND_BYTES)
-        number = -(-len(self.U) * down * across * width * np.dtype(job.dtype).itemsize // limit)
+        size = len(self.U) * down * across * width * np.dtype(job.dtype).itemsize
+        number = -(-size // _up_to(width, BAND_BYTES))
+        tallest = -(-down // number)
+        number = -(-down // tallest)
         if width < SHARED_FROM:
-            number = -(-number // 2) * 2
-        return bands(0, job.shape[0], m * -(-down // number))
+            number = min(number + number % 2, down)
+        cuts = [m * (k * down // number) for k in range(number)]
+        return [slice(start, stop) for start, stop in pairwise([*cuts, H])]
 
 
 def _stages(

@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -151,6 +152,31 @@ def test_however_it_is_cut(weights, rng, monkeypatch, shared_from, band, m, smal
         found.append([*features.values(), vgg.backward(tape, gradients)])
     for theirs, ours in zip(*found, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("shape", [(9, 11), (63, 47), (129, 256), (384, 512), (1023, 1000)])
+@pytest.mark.parametrize("width", [64, 128, 256, 512])
+def test_bands_share_the_work_evenly(shape, width):
+    """Two threads have as many, which are as tall, but for one row of tiles; and of about one size."""
+    tiles = convolution.transform_for((width, width), shape)
+    kernels = np.empty((tiles.n**2, width, width), "float32")
+    job = convolution.Job(shape, np.dtype("float32"), *4 * [None], None)
+    found = convolution.Winograd(kernels, None, tiles).bands(job)
+    assert found[0].start == 0
+    assert found[-1].stop == shape[0]
+    assert all(one.stop == other.start for one, other in pairwise(found))
+    heights = [-(-(band.stop - band.start) // tiles.m) for band in found]
+    assert max(heights) <= min(heights) + 1
+    assert all(band.start % tiles.m == 0 for band in found)
+    down, across = (-(-side // tiles.m) for side in shape)
+    assert sum(heights) == down
+    if width < convolution.SHARED_FROM:
+        assert len(found) % 2 == 0 or len(found) == down
+    row = 4 * width * across * tiles.n**2
+    wanted = convolution._up_to(width, convolution.BAND_BYTES)
+    assert max(heights) * row < wanted + row
+    assert len(found) <= 2 or max(heights) == 1 or (max(heights) + 1) * row > wanted
+    assert len(found) <= -(-down // max(heights)) + 1
 
 
 def test_small_pictures_have_smaller_tiles_and_a_network_serves_all_sizes(weights, rng):

@@ -136,7 +136,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     REQUIRE_COMPILER=1 says so, and without it nothing passes.
     """
     if os.environ.get("REQUIRE_GPU") == "1":
-        select("cuda")
+        try:
+            select("cuda")
+        except UsageError as error:
+            raise pytest.UsageError(f"REQUIRE_GPU=1, but {error}") from error
     elif gpu() is None:
         for item in items:
             if item.get_closest_marker("gpu"):

@@ -76,6 +76,7 @@ def outcome(number: int, moment: float, times: int = 1) -> str:
             _, stderr = process.communicate(timeout=60)
         finally:
             process.kill()
+            process.wait()
         code, kept = process.returncode, out.read_bytes() == OLD
         if kept and "KeyboardInterrupt" in stderr and "__main__.py" not in stderr:
             return "old"  # Python's own start, before the program's first line: some 30 ms
@@ -101,6 +102,7 @@ def duration() -> float:
             process.communicate(timeout=60)
         finally:
             process.kill()
+            process.wait()
         assert process.returncode == 0
         return time.monotonic() - begin
 

@@ -520,6 +520,7 @@ def test_ctrl_c_keeps_the_best_so_far(out, sent):
         stdout, _ = process.communicate(timeout=60)
     finally:
         process.kill()
+        process.wait()
     assert process.returncode == 128 + sent
     assert "stopped because it was asked to" in stdout
     assert images.load(out).shape == (25, 64, 3)
@@ -585,6 +586,7 @@ def test_a_signal_during_the_start_ends_it_silently(out, imported, sent):
         _, rest = process.communicate(timeout=60)
     finally:
         process.kill()
+        process.wait()
     assert imported in seen
     assert process.returncode == -sent
     assert "Traceback" not in rest

@@ -39,8 +39,8 @@ TOP = 2**15 - 1
 LEAST = 1e-30
 """A row whose largest number is smaller is kept as zeros, or nearly."""
 
-BLOCK = 2**22
-"""Bytes that a thread makes floating-point again at a time: what a CPU's cache has room for."""
+BLOCK = 2**20
+"""Bytes that a thread makes floating-point again at a time: what its own cache has room for."""
 
 PUT = """
 const int lane = i % 32, place = at[0];

@@ -100,11 +100,13 @@ def test_messages_name_what_was_typed(capsys, monkeypatch, out, tmp_path):
 
 
 def test_memory_that_does_not_suffice(capsys, monkeypatch, out):
-    monkeypatch.setattr("minimal_nst.memory.available", lambda: 2 * 10**8)
-    args = ["stylize", CONTENT, STYLE, "-o", out, "--size", "200", "--iterations", "1", "-q"]
+    """For so many threads: each has buffers of its own."""
+    monkeypatch.setattr("minimal_nst.memory.available", lambda: 3 * 10**8)
+    args = ["stylize", CONTENT, STYLE, "-o", out, "--size", "300", "--iterations", "1", "-q"]
+    args += ["--threads", "2"]
     code, _, stderr = run(capsys, *args)
     assert code == 4
-    assert "--size 200 needs about 0.2" in stderr
+    assert "--size 300 needs about 0.354 GB of memory, of which 0.3 GB" in stderr
     assert re.search(r"choose --size \d+ or less, or try it all the same with --force", stderr)
     assert not out.exists()
     assert run(capsys, *args, "--force") == (0, "", "")

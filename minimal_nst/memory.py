@@ -30,8 +30,8 @@ VECTORS = {"lbfgs": (19, 2, 0), "own-lbfgs": (11, 0, 2), "adam": (10, 0, 0)}
 """Optimiser -> arrays of the picture's size, as measured: in float64, and for each step that L-BFGS
 remembers in float64 and as pairs.py keeps them."""
 
-WORKER = 29 * 2**20
-"""Buffers of a thread of the fast engine, but for those that all threads share, at 1024 px."""
+WORKER = 20 * 2**20
+"""Buffers of a thread of the fast engine: 15 MiB at 256 px, 22 at 512, 29 at 1024; one for all."""
 
 SHARED = 2**25
 """The most that one of the two buffers takes which all its threads share, for the wide layers."""

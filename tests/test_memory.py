@@ -147,16 +147,6 @@ def test_absurd_sizes_are_refused_at_once(capsys, tmp_path):
     assert not out.exists()
 
 
-def test_a_threads_buffers_are_as_large_as_is_said(weights):
-    """All three widths whose bands a thread has to itself; at 1024 px, where they are largest."""
-    vgg = VGG19(weights, threads=1)
-    image = np.zeros((1024, 1024, 3), "float32")
-    features, tape = vgg.forward(image, ["relu3_1"])
-    vgg.backward(tape, features)
-    taken = sum(room._bytes.size for room in vgg.engine._memory.buffers.values())
-    assert 0.9 * memory.WORKER < taken <= memory.WORKER
-
-
 def test_more_of_anything_needs_more():
     """Pixels, style pixels, layers, digits, threads; and nothing is needed for what weighs 0."""
 

@@ -135,36 +135,17 @@ class Winograd:
         return Winograd(U, None, self.transform.turned())
 
     def _convolve(self, job: Job) -> None:
+        found = bands_for(self.channels, job.shape, self.transform, np.dtype(job.dtype).itemsize)
         if max(self.channels) < SHARED_FROM:
             job.workers.run(
-                lambda band: _stages(job, self, band, [band], [slice(None)], _in_turn),
-                self.bands(job),
+                lambda band: _stages(job, self, band, [band], [slice(None)], _in_turn), found
             )
             return
         m = self.transform.m
         points = bands(0, len(self.U), POINTS)
-        for band in self.bands(job):
+        for band in found:
             rows = bands(band.start, band.stop, m * -(-PART // (m * job.shape[1])))
             _stages(job, self, band, rows, points, job.workers.run)
-
-    def bands(self, job: Job) -> list[slice]:
-        """Cut the rows into bands of about `BAND_BYTES`; where each has one thread, an even number.
-
-        Their heights differ by one row of tiles at most, so that two threads are done together.
-        They do not depend on the threads, because BLAS rounds differently for matrices of other
-        heights.
-        """
-        width, H = max(self.channels), job.shape[0]
-        m = self.transform.m
-        down, across = (-(-side // m) for side in job.shape)
-        size = len(self.U) * down * across * width * np.dtype(job.dtype).itemsize
-        number = -(-size // _up_to(width, BAND_BYTES))
-        tallest = -(-down // number)
-        number = -(-down // tallest)
-        if width < SHARED_FROM:
-            number = min(number + number % 2, down)
-        cuts = [m * (k * down // number) for k in range(number)]
-        return [slice(start, stop) for start, stop in pairwise([*cuts, H])]
 
 
 def _stages(
@@ -276,7 +257,7 @@ class Direct:
         job.workers.run(convolve, self.bands(job))
 
     def bands(self, job: Job) -> list[slice]:
-        """As `Winograd.bands`."""
+        """Cut the rows into bands of about `DIRECT_BAND` positions."""
         H, W = job.shape
         return bands(0, H, 2 * -(-DIRECT_BAND // (2 * W)))
 
@@ -296,6 +277,42 @@ def transform_for(channels: tuple[int, int], shape: tuple[int, int]) -> Transfor
     if width >= SHARED_FROM and positions <= FEW_POSITIONS:
         return F2
     return F6 if positions >= _up_to(width, MANY_POSITIONS) else F4
+
+
+def bands_for(
+    channels: tuple[int, int], shape: tuple[int, int], transform: Transform, item: int
+) -> list[slice]:
+    """Cut the rows into bands of about `BAND_BYTES`; where each has one thread, an even number.
+
+    Their heights differ by one row of tiles at most, so that two threads are done together. They do
+    not depend on the threads, because BLAS rounds differently for matrices of other heights.
+
+    Parameters
+    ----------
+    channels : (int, int)
+        (C_in, C_out).
+    shape : (int, int)
+        Height and width of the picture.
+    transform : Transform
+        Which tiles it is cut into.
+    item : int
+        How many bytes a number has.
+
+    Returns
+    -------
+    list of slice
+        The rows of the bands, from the first to the last.
+    """
+    width, m = max(channels), transform.m
+    down, across = (-(-side // m) for side in shape)
+    size = transform.n**2 * down * across * width * item
+    number = -(-size // _up_to(width, BAND_BYTES))
+    tallest = -(-down // number)
+    number = -(-down // tallest)
+    if width < SHARED_FROM:
+        number = min(number + number % 2, down)
+    cuts = [m * (k * down // number) for k in range(number)]
+    return [slice(start, stop) for start, stop in pairwise([*cuts, shape[0]])]
 
 
 def _up_to(width: int, table: dict[int, int]) -> int:

@@ -14,11 +14,19 @@ import contextlib
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TypeAlias
 
 from .architecture import CONVOLUTIONS, LAYERS, canvas, depth_of, fused, shape_of
-from .convolution import COPIED_UP_TO, transform_for
+from .convolution import (
+    BAND_BYTES,
+    COPIED_UP_TO,
+    DIRECT_BAND,
+    SHARED_FROM,
+    bands_for,
+    transform_for,
+)
 from .errors import OutOfMemory
 from .gpu import TILES_BYTES, transform_of
 from .settings import HISTORY, SMALLEST, Settings
@@ -29,12 +37,6 @@ Shape: TypeAlias = tuple[int, int]
 VECTORS = {"lbfgs": (19, 2, 0), "own-lbfgs": (11, 0, 2), "adam": (10, 0, 0)}
 """Optimiser -> arrays of the picture's size, as measured: in float64, and for each step that L-BFGS
 remembers in float64 and as pairs.py keeps them."""
-
-WORKER = 20 * 2**20
-"""Buffers of a thread of the fast engine: 15 MiB at 256 px, 22 at 512, 29 at 1024; one for all."""
-
-SHARED = 2**25
-"""The most that one of the two buffers takes which all its threads share, for the wide layers."""
 
 CODES = 24 * 2**20
 """The embedded weights, as they stay in memory."""
@@ -160,7 +162,8 @@ def _fast(run: _Run) -> Needs:
     def kernels(shape: Shape) -> int:  # they are those of the picture that is looked at
         return run.kernels(lambda layer: _tile(layer, shape)[1] ** 2 * _copies(layer))
 
-    fixed = run.targets + 2 * min(SHARED // run.item, max(tiles, default=0))
+    # the two buffers of a band that all threads share
+    fixed = run.targets + 2 * min(BAND_BYTES[512] // run.item, max(tiles, default=0))
     # a ReLU is in one step with its convolution, and with the pooling after it
     steps = [layer for layer in run.path if layer.startswith("relu") and layer not in run.every]
     between = [_pool_after(layer, run.path) or layer for layer in steps]
@@ -171,7 +174,34 @@ def _fast(run: _Run) -> Needs:
     passing = max(styles) + 2 * max(
         (values[layer] for values in there for layer in between), default=0
     )
-    return fixed + (CODES + WORKER * run.threads) / run.item, painting, passing
+    return fixed + CODES / run.item + _buffers(run) * run.threads, painting, passing
+
+
+def _buffers(run: _Run) -> int:
+    """Numbers in the buffers of one of the fast engine's threads, which grow to the largest band.
+
+    Those of `convolution`'s stages, of a band's rows before a pooling or behind a mask, and of
+    conv1_1's columns; not the bands that all threads share.
+    """
+    direct = min(DIRECT_BAND, max(map(math.prod, run.shapes)))  # conv1_1's band, in positions
+    here, strip, columns, rows = 0, 0, direct * 27, direct * 64
+    narrow = [
+        layer
+        for layer, pair in CONVOLUTIONS.items()
+        if layer in run.path and 3 not in pair and max(pair) < SHARED_FROM
+    ]
+    for shape, layer in product(run.shapes, narrow):
+        height, width, _ = shape_of(layer, *shape)
+        channels = CONVOLUTIONS[layer]
+        transform = transform_for(channels, (height, width))
+        m, n = transform.m, transform.n
+        found = bands_for(channels, (height, width), transform, run.item)
+        tallest = max(band.stop - band.start for band in found)
+        down, across, C = -(-tallest // m), -(-width // m), max(channels)
+        here = max(here, n**2 * down * across * C)
+        strip = max(strip, n * down * (m * across + 2) * C)
+        rows = max(rows, (tallest + 2) * width * C)
+    return 2 * here + strip + rows + columns
 
 
 def _on_gpu(run: _Run) -> Needs:
@@ -278,7 +308,8 @@ def check(
 
 
 def _scaled(shape: Shape, scale: float) -> Shape:
-    return round(shape[0] * scale), round(shape[1] * scale)
+    height, width = (max(SMALLEST, round(side * scale)) for side in shape)
+    return height, width
 
 
 def available(root: Path = Path("/")) -> int | None:

@@ -159,9 +159,7 @@ def test_however_it_is_cut(weights, rng, monkeypatch, shared_from, band, m, smal
 def test_bands_share_the_work_evenly(shape, width):
     """Two threads have as many, which are as tall, but for one row of tiles; and of about one size."""
     tiles = convolution.transform_for((width, width), shape)
-    kernels = np.empty((tiles.n**2, width, width), "float32")
-    job = convolution.Job(shape, np.dtype("float32"), *4 * [None], None)
-    found = convolution.Winograd(kernels, None, tiles).bands(job)
+    found = convolution.bands_for((width, width), shape, tiles, 4)
     assert found[0].start == 0
     assert found[-1].stop == shape[0]
     assert all(one.stop == other.start for one, other in pairwise(found))

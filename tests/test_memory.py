@@ -71,6 +71,23 @@ def test_kernels_are_counted_as_the_engine_keeps_them(weights, rng):
     assert counted == 12
 
 
+@pytest.mark.parametrize("shape", [(64, 64), (197, 256), (300, 901), (768, 768)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_buffers_of_a_thread_are_counted_as_it_takes_them(weights, rng, shape, dtype):
+    """By the layers whose bands each thread has to itself."""
+    tap = "relu3_1"
+    vgg = VGG19(weights, threads=1, dtype=dtype)
+    features, tape = vgg.forward(rng.standard_normal((*shape, 3)).astype(dtype), [tap])
+    vgg.backward(tape, features)
+    taken = sum(room._bytes.nbytes for room in vgg.engine._memory.buffers.values())
+    settings = Settings(style_layers=tap, content_layers=tap, dtype=dtype, margin=0)
+
+    def need(threads):
+        return memory.needed(settings, shape, [shape], threads)
+
+    assert need(2) - need(1) == pytest.approx(taken, rel=0.1)
+
+
 @pytest.mark.parametrize(
     "choice",
     [
@@ -157,7 +174,7 @@ def test_more_of_anything_needs_more():
     assert need(content=(300, 300)) > least
     assert need(style=(2000, 3000)) > least
     assert need(threads=3) > least
-    assert need(dtype="float64") > 1.5 * (least - memory.CODES - 2 * memory.WORKER)
+    assert need(dtype="float64") > 1.5 * (least - memory.CODES)
     assert need(style_layers="relu1_1") < least
     assert need(style_weight=0) == need(style_weight=0, style_layers="relu5_4") < least
     assert need(style_layers="relu1_1,relu5_4:0") == need(style_layers="relu1_1")

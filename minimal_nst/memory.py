@@ -224,7 +224,7 @@ def _optimiser(settings: Settings, gpu: bool) -> int:
     optimizer = settings.optimizer or ("own-lbfgs" if gpu else "lbfgs")
     always, doubles, by_hand = VECTORS[optimizer]
     pairs = min(settings.history or HISTORY[optimizer], settings.iterations)
-    number = 2 if settings.dtype == "float32" else 8
+    number = 1 if settings.dtype == "float32" else 8
     return 8 * (always + doubles * pairs) + number * by_hand * pairs
 
 

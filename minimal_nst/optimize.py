@@ -156,7 +156,7 @@ def minimize(
         Ends it before the first evaluation that would begin later than this.
     history : int
         L-BFGS' pairs of steps and gradient changes. More of them get lower, and take more memory:
-        of SciPy's 16 bytes each for a variable, of our own 4 (in float64 16).
+        of SciPy's 16 bytes each for a variable, of our own 2 (in float64 16).
     metric : Metric, optional
         What our L-BFGS' inverse Hessian begins as; nobody else takes one.
     adam : mapping, optional

@@ -6,13 +6,15 @@ to end for either: two passes over the steps and two over the changes, however m
 On a CPU the two over the changes are made as one, and threads share out the rows; on a GPU each pass
 is one launch, and nothing is asked that a processor would have to wait for.
 
-Of float32 numbers 16 bits each are kept, and of each row v of a picture how large they are,
+Of float32 numbers 8 bits each are kept, and of each row v of a picture how large they are,
 
-.. math:: v \approx \frac{\max |v|}{32767} \, n, \qquad n \in \{-32767, \ldots, 32767\}
+.. math:: v \approx \frac{\max |v|}{127} \, n, \qquad n \in \{-127, \ldots, 127\}
 
-which leaves room for twice as many. (On a GPU, of each lane of a row: its thread then asks no other.)
-All inner products are those of the pairs as they are kept, so B is right, but for pairs that differ
-by a hundred-thousandth from those that were met; the Hessian has changed by more since. Of float64 numbers, which are there for checks, no bit is given away.
+which leaves room for four times as many. (On a GPU, of each lane of a row: its thread then asks no
+other.) All inner products are those of the pairs as they are kept, so B is right, but for pairs that
+differ by some two hundredths from those that were met; the Hessian has changed by more since, and
+losses are as low. Of float64 numbers, which are there for checks, no bit is
+given away.
 
 Glossary::
 
@@ -33,7 +35,7 @@ from typing import Any
 from .backend import LANES, Array, Workers, array_module, bands, kernel, sum_of
 from .cublas import multiply
 
-TOP = 2**15 - 1
+TOP = 2**7 - 1
 """The largest number that is kept of a row of float32 numbers."""
 
 LEAST = 1e-30
@@ -206,7 +208,7 @@ class Stack:
         height, width = _rows(like).shape
         self._xp, self._shape, self._workers = xp, like.shape, workers
         self._rounded = like.dtype == "float32"
-        kept = "int16" if self._rounded else like.dtype
+        kept = "int8" if self._rounded else like.dtype
         self._numbers = xp.zeros((height, places, width), kept)
         self._scales = xp.ones((height, places, self.SCALES), like.dtype)
 

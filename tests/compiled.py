@@ -26,7 +26,7 @@ C_TYPES = {
     "float64": "double",
     "uint8": "unsigned char",
     "int32": "int",
-    "int16": "short",
+    "int8": "signed char",
 }
 
 HEAD = """

@@ -107,7 +107,7 @@ def test_the_figures_are_those_of_the_benchmarks():
     scipys, own = (int(measured) for measured, _ in rows)
     assert [options for _, options in rows] == ["", ", optimizer=own-lbfgs"]
     assert own <= scipys
-    assert "four times as many steps in no more memory" in README
+    assert "four times as many steps in half the memory" in README
     assert HISTORY["own-lbfgs"] == 4 * HISTORY["lbfgs"]
     coordinates = BENCHMARKS.partition("## What the optimiser moves")[2].partition("\n###")[0]
     needed = [int(count) for count in column("lbfgs, spectrum 0.5", 3, coordinates)]

@@ -13,12 +13,14 @@ grows with its length, and puts them together again:
 
 with D the orthonormal cosine transform along both axes, for which D^T is the inverse, and f the
 number of waves per pixel. Waves finer than f_0, of 8 pixels, move alike: to a network of 3 x 3
-filters they differ little, and the inverse Hessian that `Bands` measures is flat there. S is
-symmetric, so the adjoint is the same filter. The cosine transform continues a picture beyond its borders as a mirror does, so nothing
-leaks from one edge to the opposite one.
+filters they differ little, and the inverse Hessian that `Bands` measures is flat there. Waves of
+less than two pixels, which are those of checkerboards, do not move at all, and the start loses its
+own: the gradient of a max pooling would make screens of dots of them, which lower the loss by next
+to nothing. S is symmetric, so the adjoint is the same filter. The cosine transform continues a
+picture beyond its borders as a mirror does, so nothing leaks from one edge to the opposite one.
 
-This changes neither the loss nor its minima, only the way there: what is steepest in z is S S^T
-times the gradient in x. For L-BFGS, S S^T is the first estimate of the inverse Hessian.
+But for these, neither the loss nor its minima change, only the way there: what is steepest in z is
+S S^T times the gradient in x. For L-BFGS, S S^T is the first estimate of the inverse Hessian.
 
 All that L-BFGS knows of its variables is their inner products, and D, a rotation, leaves those as
 they are. So it may as well move the waves w = D z themselves, with half of the transforms:
@@ -53,6 +55,9 @@ from .cublas import multiply
 
 FINE = 1 / 8
 """f_0, in periods per pixel."""
+
+FINEST = 1 / 2
+"""Up to where waves move: what has more periods per pixel lies across the pixels' grid."""
 
 MULTIPLY = """
 const int lane = i % 32, run = i / 32;
@@ -213,8 +218,10 @@ class Spectrum:
         backend: Backend = CPU,
         waves: bool = False,
     ) -> None:
-        gain = np.minimum(frequencies(height, width), FINE)[..., None] ** -exponent
+        f = frequencies(height, width)[..., None]
+        gain = np.where(f <= FINEST, np.minimum(f, FINE) ** -exponent, 0)
         gain /= np.sqrt(np.mean(gain**2))
+        self._finer = f > FINEST
         self._pixels = exponent == 0
         self._waves = waves
         self._dtype = dtype
@@ -234,6 +241,14 @@ class Spectrum:
             return dx
         waves = self._gain * self._cosines.forward(dx)
         return waves if self._waves else self._cosines.inverse(waves)
+
+    def start(self, x: np.ndarray) -> np.ndarray:
+        """x_0: a picture on the host without the waves that do not move."""
+        if self._pixels:
+            return x
+        waves = self._finer * fft.dctn(x, axes=(0, 1), norm="ortho")
+        kept: np.ndarray = x - fft.idctn(waves, axes=(0, 1), norm="ortho")
+        return kept
 
 
 class Bands:

@@ -328,6 +328,7 @@ def _paint(
     coordinates = partial(Spectrum, *of_picture, waves=optimizer != "adam")
     space = coordinates(backend=home)
     here = space if home is CPU else coordinates(backend=CPU)
+    start = _moved(start, where, here.start(start) - start)
     origin = home.upload(start, "float64")
     region = None if where is None else home.upload(where, "float64")
     terms: list[dict[str, float]] = []

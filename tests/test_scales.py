@@ -8,6 +8,7 @@ import minimal_nst as nst
 import numpy as np
 import pytest
 from minimal_nst import images, pipeline
+from minimal_nst.coordinates import Spectrum
 from minimal_nst.errors import UsageError
 from minimal_nst.vgg import deprocess
 
@@ -75,7 +76,8 @@ def test_each_starts_where_the_one_before_ended(painting, content, style, weight
         size = max(height, width)
         small = images.load(content, size)
         objective = nst.Objective(vgg, small, [images.load(style, size)], SETTINGS)
-        start = images.resize(before.x, width, height)
+        space = Spectrum(height, width, SETTINGS.spectrum)
+        start = space.start(images.resize(before.x, width, height))
         assert after.losses[0] == pytest.approx(objective(deprocess(start))[0], rel=1e-5)
         assert objective(small.astype(float))[0] > 1.2 * after.losses[0]
 

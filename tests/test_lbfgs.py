@@ -95,6 +95,7 @@ def test_of_float32_eight_bits_are_kept(rng):
     """B is made of the pairs as they are kept, to the last digit, and these are not far off."""
     pairs = [Pair(*(1e-10 * v.astype("f4") for v in vars(pair).values())) for pair in pairs_of(rng)]
     memory, g = remembered(pairs), rng.standard_normal(7).astype("f4")
+    assert memory._s._numbers.itemsize == memory._y._numbers.itemsize == 1
     for kept, pair in zip(memory, pairs, strict=True):
         for name in "sy":
             here, there = getattr(kept, name), getattr(pair, name)

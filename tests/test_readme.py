@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from minimal_nst import PRESETS
+from minimal_nst import PRESETS, Settings, memory
 from minimal_nst.cli import build_parser
 from minimal_nst.mutants import MUTANTS
 from minimal_nst.settings import HISTORY
@@ -108,6 +108,11 @@ def test_the_figures_are_those_of_the_benchmarks():
     assert [options for _, options in rows] == ["", ", optimizer=own-lbfgs"]
     assert own <= scipys
     assert "four times as many steps in half the memory" in README
+    steps, by_hand = (
+        memory._optimiser(Settings(optimizer=name), False) - 8 * memory.VECTORS[name][0]
+        for name in ("lbfgs", "own-lbfgs")
+    )
+    assert 2 * by_hand == steps
     assert HISTORY["own-lbfgs"] == 4 * HISTORY["lbfgs"]
     coordinates = BENCHMARKS.partition("## What the optimiser moves")[2].partition("\n###")[0]
     needed = [int(count) for count in column("lbfgs, spectrum 0.5", 3, coordinates)]

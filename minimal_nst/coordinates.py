@@ -27,13 +27,17 @@ they are. So it may as well move the waves w = D z themselves, with half of the 
 
 .. math:: x = x_0 + D^T g w, \qquad \frac{dL}{dw} = g D \frac{dL}{dx}
 
+and only those that move, four fifths of all, from the longest to the finest. So what lies side by
+side in w is of about one frequency, and of about one size.
+
 Adam has a step length for each variable; of pixels it makes better use than of waves.
 
 Glossary::
 
     x      (H, W, C) picture
-    z, w   (H, W, C) what the optimiser moves: pixels, or the amplitudes of their waves
-    f      frequency of a wave in periods per pixel: (H, W), at most 1/2 along an axis
+    z      (H, W, C) what the optimiser moves: pixels,
+    w      (K, W, C) or the amplitudes of their waves, in whole rows
+    f      frequency of a wave in periods per pixel, at most 1/2 along an axis
     f_0    from where on the gain is the same
     gain   (H, W, 1), with a mean square of 1, so that a step in z is as long in x
 
@@ -45,6 +49,7 @@ Mordvintsev, Pezzotti, Schubert & Olah (2018), "Differentiable Image Parameteriz
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import numpy as np
@@ -58,6 +63,9 @@ FINE = 1 / 8
 
 FINEST = 1 / 2
 """Up to where waves move: what has more periods per pixel lies across the pixels' grid."""
+
+SHARE = math.pi / 4
+"""How many of the waves those are: a quarter of a disc in a square, but for what pixels are whole."""
 
 MULTIPLY = """
 const int lane = i % 32, run = i / 32;
@@ -143,6 +151,26 @@ def frequencies(height: int, width: int) -> np.ndarray:
     return f
 
 
+def moved(height: int, width: int) -> np.ndarray:
+    """Which waves the optimiser moves, from the longest to the finest.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the picture.
+
+    Returns
+    -------
+    (K, W) array
+        Numbers of waves, counted as in `frequencies`. The last row is filled with some that do not
+        move.
+    """
+    f = frequencies(height, width).ravel()
+    rows = -(-np.count_nonzero(f <= FINEST) // width)
+    order: np.ndarray = np.argsort(f, kind="stable")
+    return order[: rows * width].reshape(rows, width)
+
+
 class Cosines:
     """D, the orthonormal cosine transform of a picture along both axes, and D^T, its inverse.
 
@@ -204,6 +232,11 @@ class Spectrum:
     waves : bool
         Whether the optimiser moves w; otherwise it moves z.
 
+    Attributes
+    ----------
+    frequencies : array
+        f of each of its variables, but for the colours; of pixels, which have none, of as many.
+
     References
     ----------
     The course: :eq:`coordinates`.
@@ -218,29 +251,38 @@ class Spectrum:
         backend: Backend = CPU,
         waves: bool = False,
     ) -> None:
-        f = frequencies(height, width)[..., None]
-        gain = np.where(f <= FINEST, np.minimum(f, FINE) ** -exponent, 0)
+        f = frequencies(height, width)
+        gain = np.where(f <= FINEST, np.minimum(f, FINE) ** -exponent, 0)[..., None]
         gain /= np.sqrt(np.mean(gain**2))
-        self._finer = f > FINEST
+        self._finer = f[..., None] > FINEST
         self._pixels = exponent == 0
-        self._waves = waves
+        self._waves = waves and not self._pixels
         self._dtype = dtype
         self._gain = backend.upload(gain, dtype)
         self._cosines = Cosines(height, width, dtype, backend)
+        self.frequencies = f
+        if self._waves:
+            order = moved(height, width)
+            places = np.zeros(f.size, "int64")  # of one that does not move, any
+            places[order] = np.arange(order.size).reshape(order.shape)
+            self.frequencies = f.ravel()[order]
+            self._order = backend.upload(order, "int64")
+            self._places = backend.upload(places.reshape(f.shape), "int64")
 
     def forward(self, z: Array) -> Array:
         """S z, or D^T g w: how far the picture is from the start, (H, W, C)."""
         if self._pixels:
             return z
         z = z.astype(self._dtype, copy=False)
-        return self._cosines.inverse(self._gain * (z if self._waves else self._cosines.forward(z)))
+        waves = _taken(z, self._places) if self._waves else self._cosines.forward(z)
+        return self._cosines.inverse(self._gain * waves)
 
     def adjoint(self, dx: Array) -> Array:
-        """S^T dx, where S is symmetric, or g D dx: dL/dz or dL/dw from dL/dx, (H, W, C)."""
+        """S^T dx, where S is symmetric, or g D dx: dL/dz or dL/dw from dL/dx."""
         if self._pixels:
             return dx
         waves = self._gain * self._cosines.forward(dx)
-        return waves if self._waves else self._cosines.inverse(waves)
+        return _taken(waves, self._order) if self._waves else self._cosines.inverse(waves)
 
     def start(self, x: np.ndarray) -> np.ndarray:
         """x_0: a picture on the host without the waves that do not move."""
@@ -249,6 +291,11 @@ class Spectrum:
         waves = self._finer * fft.dctn(x, axes=(0, 1), norm="ortho")
         kept: np.ndarray = x - fft.idctn(waves, axes=(0, 1), norm="ortho")
         return kept
+
+
+def _taken(waves: Array, numbers: Array) -> Array:
+    """The waves of these numbers, each of all colours."""
+    return waves.reshape(-1, waves.shape[-1]).take(numbers, axis=0)
 
 
 class Bands:
@@ -273,14 +320,14 @@ class Bands:
 
     Parameters
     ----------
-    height, width : int
-        Of the picture.
+    f : (K, W) array
+        Frequencies of the waves, on the host.
     dtype : str
-        In which it is computed.
+        In which the picture is computed.
 
     Attributes
     ----------
-    lengths : (H, W, 1) array
+    lengths : (K, W, 1) array
         M, of each wave; 1 before anything was learnt.
 
     References
@@ -291,17 +338,16 @@ class Bands:
     PER_OCTAVE = 2
     STEPS = 3
 
-    def __init__(self, height: int, width: int, dtype: str = "float32") -> None:
-        f = frequencies(height, width)
+    def __init__(self, f: np.ndarray, dtype: str = "float32") -> None:
         octaves = np.floor(self.PER_OCTAVE * np.log2(f / f.min()) + 1e-9)
         _, band = np.unique(octaves, return_inverse=True)
         self._band = band.ravel()
         # waves of one band that follow each other in a row, as numbers: a run
-        starts = np.flatnonzero(np.diff(band.reshape(height, width), axis=1, prepend=-1))
+        starts = np.flatnonzero(np.diff(band.reshape(f.shape), axis=1, prepend=-1))
         self._starts = 3 * starts
         self._of_band = (self._band[starts, None] == range(band.max() + 1)).astype("float64")
         self._energies: deque[np.ndarray] = deque(maxlen=self.STEPS)
-        self.lengths: Array = np.ones((height, width, 1), dtype)
+        self.lengths: Array = np.ones((*f.shape, 1), dtype)
 
     def learn(self, s: Array, y: Array) -> None:
         """Take note of a step and the change of the gradient along it."""
@@ -329,16 +375,16 @@ class GpuBands(Bands):
 
     Parameters
     ----------
-    height, width : int
-        Of the picture.
+    f : (K, W) array
+        Frequencies of the waves, on the host.
     dtype : str
-        In which it is computed.
+        In which the picture is computed.
     backend : Backend
         Where the arrays live.
     """
 
-    def __init__(self, height: int, width: int, dtype: str, backend: Backend) -> None:
-        super().__init__(height, width, dtype)
+    def __init__(self, f: np.ndarray, dtype: str, backend: Backend) -> None:
+        super().__init__(f, dtype)
         self._multiply, self._lengths, self._spread = (
             kernel(backend.xp, name, *PARAMETERS[name], BODIES[name]) for name in BODIES
         )
@@ -369,8 +415,6 @@ class GpuBands(Bands):
         return parts.sum(axis=2)
 
 
-def bands(height: int, width: int, dtype: str, backend: Backend) -> Bands:
-    """Return the metric for a picture of this size and dtype whose arrays live there."""
-    if backend is CPU:
-        return Bands(height, width, dtype)
-    return GpuBands(height, width, dtype, backend)
+def bands(f: np.ndarray, dtype: str, backend: Backend) -> Bands:
+    """Return the metric for waves of these frequencies whose amplitudes live there."""
+    return Bands(f, dtype) if backend is CPU else GpuBands(f, dtype, backend)

@@ -27,6 +27,7 @@ from .convolution import (
     bands_for,
     transform_for,
 )
+from .coordinates import SHARE
 from .errors import OutOfMemory
 from .gpu import TILES_BYTES, transform_of
 from .settings import HISTORY, SMALLEST, Settings
@@ -34,9 +35,9 @@ from .winograd import Transform
 
 Shape: TypeAlias = tuple[int, int]
 
-VECTORS = {"lbfgs": (19, 2, 0), "own-lbfgs": (11, 0, 2), "adam": (10, 0, 0)}
-"""Optimiser -> arrays of the picture's size, as measured: in float64, and for each step that L-BFGS
-remembers in float64 and as pairs.py keeps them."""
+VECTORS = {"lbfgs": (6, 17, 2, 0), "own-lbfgs": (7, 5, 0, 2), "adam": (4, 6, 0, 0)}
+"""Optimiser -> arrays, as measured: of the picture's size, and of all the variables', in float64; and
+of these for each step that L-BFGS remembers, in float64 and as pairs.py keeps them."""
 
 CODES = 24 * 2**20
 """The embedded weights, as they stay in memory."""
@@ -84,7 +85,7 @@ def needed(
         painting += 4 * max((here[tap] for tap in settings.style_taps), default=0)
         passing += 2 * max((v[tap] for v in there for tap in settings.style_taps), default=0)
     seeing = max(sum(values[tap] for tap in settings.style_taps) for values in there)
-    painting = run.item * painting + _optimiser(settings, gpu) * 3 * math.prod(content)
+    painting = run.item * painting + _optimiser(settings, 3 * math.prod(content), gpu)
     return int(run.item * fixed + max(painting, run.item * (seeing + passing)))
 
 
@@ -219,13 +220,15 @@ def _on_gpu(run: _Run) -> Needs:
     return fixed, painting, 2 * max(values[layer] for values in there for layer in outputs) + most
 
 
-def _optimiser(settings: Settings, gpu: bool) -> int:
-    """Bytes of an optimiser for each number of the picture."""
+def _optimiser(settings: Settings, numbers: int, gpu: bool) -> int:
+    """Bytes of an optimiser for a picture of so many numbers."""
     optimizer = settings.optimizer or ("own-lbfgs" if gpu else "lbfgs")
-    always, doubles, by_hand = VECTORS[optimizer]
+    of_picture, of_variables, doubles, by_hand = VECTORS[optimizer]
     pairs = min(settings.history or HISTORY[optimizer], settings.iterations)
     number = 1 if settings.dtype == "float32" else 8
-    return 8 * (always + doubles * pairs) + number * by_hand * pairs
+    variables = numbers if optimizer == "adam" or not settings.spectrum else SHARE * numbers
+    of_variable = 8 * (of_variables + doubles * pairs) + number * by_hand * pairs
+    return int(8 * of_picture * numbers + of_variable * variables)
 
 
 def _values(shape: Shape, path: Sequence[str]) -> Iterator[tuple[str, int]]:

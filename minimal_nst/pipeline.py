@@ -360,7 +360,7 @@ def _paint(
         with scipy.fft.set_workers(vgg.workers.threads), vgg.engine.alone():
             end = minimize(
                 function,
-                home.xp.zeros_like(origin),
+                home.xp.zeros((*space.frequencies.shape, 3)),
                 optimizer,
                 settings.iterations,
                 settings.learning_rate,
@@ -369,7 +369,7 @@ def _paint(
                 settings.tolerance,
                 seconds,
                 settings.history or HISTORY[optimizer],
-                metric=bands(height, width, vgg.dtype, home) if settings.spectrum else None,
+                metric=bands(space.frequencies, vgg.dtype, home) if settings.spectrum else None,
                 adam={name: getattr(settings, name) for name in ADAM},
                 workers=vgg.workers,
             )

@@ -6,7 +6,7 @@ import minimal_nst as nst
 import numpy as np
 import pytest
 from minimal_nst import coordinates, gradcheck
-from minimal_nst.coordinates import FINE, FINEST, Bands, Spectrum, bands, frequencies
+from minimal_nst.coordinates import FINE, FINEST, SHARE, Bands, Spectrum, bands, frequencies, moved
 from scipy import fft
 
 import strict
@@ -20,16 +20,37 @@ def space(request):
 
 
 def test_adjoint(space, rng):
-    x, y = rng.standard_normal((2, H, W, 3))
-    assert gradcheck.adjoint(space.forward, space.adjoint, x, y) < 1e-15
+    z, x = rng.standard_normal((*space.frequencies.shape, 3)), rng.standard_normal((H, W, 3))
+    assert gradcheck.adjoint(space.forward, space.adjoint, z, x) < 1e-15
 
 
 def test_waves_are_the_same_coordinates_turned(rng):
     """D turns the one into the other: lengths and angles are kept, and so is what is painted."""
     pixels, turned = (Spectrum(H, W, 0.5, "float64", waves=waves) for waves in (False, True))
     z, dx = rng.standard_normal((2, H, W, 3))
-    np.testing.assert_allclose(turned.forward(waves(z)), pixels.forward(z), atol=1e-13)
-    np.testing.assert_allclose(turned.adjoint(dx), waves(pixels.adjoint(dx)), atol=1e-13)
+    picked = lambda x: waves(x).reshape(-1, 3)[moved(H, W)]
+    np.testing.assert_allclose(turned.forward(picked(z)), pixels.forward(z), atol=1e-13)
+    np.testing.assert_allclose(turned.adjoint(dx), picked(pixels.adjoint(dx)), atol=1e-13)
+
+
+@pytest.mark.parametrize("shape", [(H, W), (32, 48), (17, 16), (1, 64), (64, 1), (341, 512)])
+def test_what_moves_is_each_wave_that_may_from_the_longest_to_the_finest(shape):
+    f, order = frequencies(*shape).ravel(), moved(*shape)
+    assert order.shape[1] == shape[1]
+    assert len(set(order.flat)) == order.size
+    assert (np.diff(f[order].ravel()) >= 0).all()
+    may = f[order] <= FINEST
+    assert may.sum() == (f <= FINEST).sum()
+    assert may[:-1].all()
+    assert may[-1].any()
+    if min(shape) > 100:
+        assert order.size == pytest.approx(SHARE * f.size, rel=0.01)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5])
+def test_pixels_all_move(exponent):
+    assert Spectrum(H, W, exponent).frequencies.shape == (H, W)
+    assert Spectrum(H, W, 0.0, waves=True).frequencies.shape == (H, W)
 
 
 def test_symmetric(rng):
@@ -79,9 +100,25 @@ MUTANTS = {
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_wrong_adjoints_are_rejected(space, name, rng):
+def test_wrong_adjoints_are_rejected(name, rng):
+    space = Spectrum(H, W, 0.5, "float64")
     x, y = rng.standard_normal((2, H, W, 3))
     assert gradcheck.adjoint(space.forward, MUTANTS[name], x, y) > 1e-6
+
+
+PACKING_MUTANTS = {
+    "another order": lambda space: setattr(space, "_order", space._order[::-1]),
+    "other places": lambda space: setattr(space, "_places", space._places.T.reshape(H, W)),
+    "one wave twice": lambda space: setattr(space, "_order", np.maximum(space._order, 1)),
+}
+
+
+@pytest.mark.parametrize("name", PACKING_MUTANTS)
+def test_waves_in_wrong_places_are_rejected(name, rng):
+    space = Spectrum(H, W, 0.5, "float64", waves=True)
+    PACKING_MUTANTS[name](space)
+    z, x = rng.standard_normal((*space.frequencies.shape, 3)), rng.standard_normal((H, W, 3))
+    assert gradcheck.adjoint(space.forward, space.adjoint, z, x) > 1e-6
 
 
 @pytest.mark.parametrize("exponent", [0.5, 1.0])
@@ -103,19 +140,22 @@ def test_a_wave_is_multiplied_by_a_power_of_its_frequency(exponent):
     assert abs(factors[31, 47]) < 1e-14
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_checkerboards_neither_move_nor_stay(turned, rng):
+def test_checkerboards_neither_move_nor_stay(space, rng):
     """They pull at nothing, are not painted, and leave the start, of which all else is kept."""
-    space, x = Spectrum(H, W, 0.5, "float64", waves=turned), rng.standard_normal((H, W, 3))
+    x, z = rng.standard_normal((H, W, 3)), rng.standard_normal((*space.frequencies.shape, 3))
     finer = frequencies(H, W) > FINEST
     assert 0 < finer.sum() < finer.size / 4
-    for moved in (space.forward(x), space.start(x)):
-        assert abs(waves(moved)[finer]).max() < 1e-14
+    for picture in (space.forward(z), space.start(x)):
+        assert abs(waves(picture)[finer]).max() < 1e-14
     np.testing.assert_allclose(waves(space.start(x))[~finer], waves(x)[~finer], atol=1e-14)
-    pulled = space.adjoint(x) if turned else waves(space.adjoint(x))
-    assert abs(pulled[finer]).max() < 1e-14
-    assert abs(pulled[~finer]).min() > 0
-    assert Spectrum(H, W, 0, waves=turned).start(x) is x
+    pulled = space.adjoint(x)
+    if pulled.shape == x.shape:
+        pulled, pulls = waves(pulled), ~finer
+    else:
+        pulls = space.frequencies <= FINEST
+    assert abs(pulled[~pulls]).max() < 1e-14
+    assert abs(pulled[pulls]).min() > 0
+    assert Spectrum(H, W, 0).start(x) is x
 
 
 def test_frequencies_and_gain():
@@ -158,10 +198,10 @@ def test_same_on_a_device(backend, turned, rng):
     """By products of matrices, what a CPU does by Fourier transforms."""
     here = Spectrum(H, W, 0.5, "float64", waves=turned)
     there = Spectrum(H, W, 0.5, "float64", backend, turned)
-    x = rng.standard_normal((H, W, 3))
-    for name in ("forward", "adjoint"):
-        result = backend.download(getattr(there, name)(backend.upload(x, "float64")))
-        np.testing.assert_allclose(result, getattr(here, name)(x), atol=1e-13)
+    z, x = rng.standard_normal((*here.frequencies.shape, 3)), rng.standard_normal((H, W, 3))
+    for name, array in (("forward", z), ("adjoint", x)):
+        result = backend.download(getattr(there, name)(backend.upload(array, "float64")))
+        np.testing.assert_allclose(result, getattr(here, name)(array), atol=1e-13)
 
 
 def waves(x):
@@ -180,7 +220,7 @@ def anisotropic(exponent, height=24, width=36):
 
 
 def test_bands_are_positive_and_each_has_its_own_length(rng):
-    bands = Bands(H, W)
+    bands = Bands(frequencies(H, W))
     assert (bands.lengths == 1).all()
     assert bands.lengths.shape == (H, W, 1)
     for _ in range(5):
@@ -193,7 +233,7 @@ def test_bands_are_positive_and_each_has_its_own_length(rng):
 
 def test_bands_go_further_than_the_last_pair_did(rng):
     """<y, M y> is between <s, y>, which would be right for the pair, and the most that it could be."""
-    bands = Bands(H, W, "float64")
+    bands = Bands(frequencies(H, W), "float64")
     s = rng.standard_normal((H, W, 3))
     y = anisotropic(3, H, W)(s)[1]
     bands.learn(s, y)
@@ -205,7 +245,7 @@ def test_bands_go_further_than_the_last_pair_did(rng):
 
 def test_bands_find_a_power_of_the_frequency(rng):
     """Of a curvature of f^1.5 the inverse, within what half an octave leaves open."""
-    bands = Bands(24, 36)
+    bands = Bands(frequencies(24, 36))
     for _ in range(3):
         s = rng.standard_normal((24, 36, 3))
         bands.learn(s, anisotropic(1.5)(s)[1])
@@ -214,7 +254,7 @@ def test_bands_find_a_power_of_the_frequency(rng):
 
 
 def test_bands_that_were_not_moved_say_nothing():
-    bands = Bands(H, W)
+    bands = Bands(frequencies(H, W))
     s = np.zeros((H, W, 3))
     s[0, 0] = 1  # one wave of all
     bands.learn(s, 2 * s)
@@ -227,13 +267,13 @@ def test_bands_walk_faster(rng, exponent):
 
     function, x = anisotropic(exponent), rng.standard_normal((24, 36, 3))
     plain = minimize(function, x, "own-lbfgs", 25)
-    banded = minimize(function, x, "own-lbfgs", 25, metric=Bands(24, 36))
+    banded = minimize(function, x, "own-lbfgs", 25, metric=Bands(frequencies(24, 36)))
     assert banded.loss < 0.1 * plain.loss
 
 
 def check_bands(backend, rng, dtype="float64"):
     """As on a CPU, as long as there were few steps and after there were many; unasked."""
-    there, here = bands(H, W, dtype, backend), Bands(H, W, dtype)
+    there, here = bands(frequencies(H, W), dtype, backend), Bands(frequencies(H, W), dtype)
     put = lambda x: backend.upload(x, dtype)
     tolerance = 1e-13 if dtype == "float64" else 1e-5
     lengths = there.lengths
@@ -256,7 +296,7 @@ def test_bands_on_a_device(backend, rng, dtype):
 
 
 def test_bands_ask_a_device_for_nothing(rng):
-    metric = bands(H, W, "float32", strict.BACKEND)
+    metric = bands(frequencies(H, W), "float32", strict.BACKEND)
     s, y = (strict.BACKEND.upload(x, "float32") for x in rng.standard_normal((2, H, W, 3)))
     with strict.counted() as counts:
         metric.learn(s, y)
@@ -264,12 +304,12 @@ def test_bands_ask_a_device_for_nothing(rng):
 
 
 def test_bands_that_were_not_moved_say_nothing_on_a_device(backend):
-    metric = bands(H, W, "float64", backend)
+    metric = bands(frequencies(H, W), "float64", backend)
     s = np.zeros((H, W, 3))
     s[0, 0] = 1
     there = backend.upload(s, "float64")
     metric.learn(there, 2 * there)
-    here = Bands(H, W, "float64")
+    here = Bands(frequencies(H, W), "float64")
     here.learn(s, 2 * s)
     np.testing.assert_allclose(backend.download(metric.lengths), here.lengths, rtol=1e-12)
 

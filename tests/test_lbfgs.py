@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from minimal_nst import lbfgs, pairs as pairs_module
 from minimal_nst.backend import CPU, Workers
-from minimal_nst.coordinates import bands
+from minimal_nst.coordinates import bands, frequencies
 from minimal_nst.errors import RunError
 from minimal_nst.lbfgs import CURVATURE, DECREASE, Scaled, Trial, direction, line_search
 from minimal_nst.optimize import minimize
@@ -365,7 +365,7 @@ def test_an_iteration_asks_a_device_three_numbers(rng):
         return loss, 2 * x
 
     x = strict.BACKEND.upload(rng.standard_normal((3, 4, 3)), "float64")
-    metric = bands(3, 4, "float64", strict.BACKEND)
+    metric = bands(frequencies(3, 4), "float64", strict.BACKEND)
     with strict.counted():
         end = minimize(f, x, "own-lbfgs", 4, metric=metric)
     assert end.evaluations == len(waits)
@@ -610,7 +610,7 @@ def test_from_the_second_step_on_a_device_does_as_it_was_told(rng, metric):
     def run(iterations, history):
         before = strict.MEMORY.now
         x = strict.asarray(np.linspace(1, 2, 36).reshape(3, 4, 3))
-        made = bands(3, 4, "float64", strict.BACKEND) if metric == "bands" else None
+        made = bands(frequencies(3, 4), "float64", strict.BACKEND) if metric == "bands" else None
         with strict.counted():
             losses = minimize(f, x, "own-lbfgs", iterations, history=history, metric=made).losses
         del x, made
@@ -623,7 +623,7 @@ def test_from_the_second_step_on_a_device_does_as_it_was_told(rng, metric):
         "own-lbfgs",
         12,
         history=4,
-        metric=bands(3, 4, "float64", CPU) if metric == "bands" else None,
+        metric=bands(frequencies(3, 4), "float64", CPU) if metric == "bands" else None,
     )
     assert run(12, 4) == pytest.approx(here.losses, rel=1e-9)
     between = [after - before for before, after in itertools.pairwise(launches)]

@@ -36,7 +36,7 @@ Glossary::
 
     x      (H, W, C) picture
     z      (H, W, C) what the optimiser moves: pixels,
-    w      (K, W, C) or the amplitudes of their waves, in whole rows
+    w      (K, L, C) or the amplitudes of their waves, in rows of L
     f      frequency of a wave in periods per pixel, at most 1/2 along an axis
     f_0    from where on the gain is the same
     gain   (H, W, 1), with a mean square of 1, so that a step in z is as long in x
@@ -63,6 +63,9 @@ FINE = 1 / 8
 
 FINEST = 1 / 2
 """Up to where waves move: what has more periods per pixel lies across the pixels' grid."""
+
+ROW, ROW_ON_GPU = 128, 512
+"""Waves in a row of w. pairs.py keeps a scale for each row, on a GPU 32; on a CPU short ones are faster."""
 
 SHARE = math.pi / 4
 """How many of the waves those are: a quarter of a disc in a square, but for what pixels are whole."""
@@ -151,24 +154,29 @@ def frequencies(height: int, width: int) -> np.ndarray:
     return f
 
 
-def moved(height: int, width: int) -> np.ndarray:
+def moved(height: int, width: int, row: int = ROW) -> np.ndarray:
     """Which waves the optimiser moves, from the longest to the finest.
 
     Parameters
     ----------
     height, width : int
         Of the picture.
+    row : int
+        How many lie in a row; if the picture is tiny, as many as in one of its own.
 
     Returns
     -------
-    (K, W) array
-        Numbers of waves, counted as in `frequencies`. The last row is filled with some that do not
-        move.
+    (K, L) array
+        Numbers of waves, counted as in `frequencies`. The last few do not move, and are there to fill
+        a GPU's rows, so that a CPU has as many variables.
     """
     f = frequencies(height, width).ravel()
-    rows = -(-np.count_nonzero(f <= FINEST) // width)
+    count = np.count_nonzero(f <= FINEST)
+    most = ROW_ON_GPU
+    if -(-count // most) * most > f.size:
+        row = most = width
     order: np.ndarray = np.argsort(f, kind="stable")
-    return order[: rows * width].reshape(rows, width)
+    return order[: -(-count // most) * most].reshape(-1, row)
 
 
 class Cosines:
@@ -231,6 +239,8 @@ class Spectrum:
         Where the arrays live.
     waves : bool
         Whether the optimiser moves w; otherwise it moves z.
+    row : int
+        How many waves w has in a row.
 
     Attributes
     ----------
@@ -250,6 +260,7 @@ class Spectrum:
         dtype: str = "float32",
         backend: Backend = CPU,
         waves: bool = False,
+        row: int = ROW,
     ) -> None:
         f = frequencies(height, width)
         gain = np.where(f <= FINEST, np.minimum(f, FINE) ** -exponent, 0)[..., None]
@@ -262,7 +273,7 @@ class Spectrum:
         self._cosines = Cosines(height, width, dtype, backend)
         self.frequencies = f
         if self._waves:
-            order = moved(height, width)
+            order = moved(height, width, row)
             places = np.zeros(f.size, "int64")  # of one that does not move, any
             places[order] = np.arange(order.size).reshape(order.shape)
             self.frequencies = f.ravel()[order]
@@ -320,14 +331,14 @@ class Bands:
 
     Parameters
     ----------
-    f : (K, W) array
+    f : (K, L) array
         Frequencies of the waves, on the host.
     dtype : str
         In which the picture is computed.
 
     Attributes
     ----------
-    lengths : (K, W, 1) array
+    lengths : (K, L, 1) array
         M, of each wave; 1 before anything was learnt.
 
     References
@@ -375,7 +386,7 @@ class GpuBands(Bands):
 
     Parameters
     ----------
-    f : (K, W) array
+    f : (K, L) array
         Frequencies of the waves, on the host.
     dtype : str
         In which the picture is computed.

@@ -42,7 +42,9 @@ LEAST = 1e-30
 """A row whose largest number is smaller is kept as zeros, or nearly."""
 
 BLOCK = 2**20
-"""Bytes that a thread makes floating-point again at a time: what its own cache has room for."""
+"""Bytes that a thread makes floating-point again at a time: what its own cache has room for. NumPy lets
+other threads go on while it multiplies only if the products are more than 500, so a row should not have
+more than a 500th of the numbers of a block."""
 
 PUT = """
 const int lane = i % 32, place = at[0];
@@ -237,12 +239,11 @@ class Stack:
 
     def dot(self, others: Sequence[Array], count: int) -> Array:
         """Inner products of the first so many, for each of others; rows are summed up in float64."""
-        columns = [_rows(other)[..., None] for other in others]
-        of_rows = self._xp.empty((len(others), len(columns[0]), count), columns[0].dtype)
+        asked = self._xp.stack([_rows(other) for other in others], axis=1)
+        of_rows = self._xp.empty((len(asked), len(others), count), asked.dtype)
 
         def ask(rows: slice, block: Array) -> None:
-            for column, found in zip(columns, of_rows[:, rows], strict=True):
-                self._xp.matmul(block, column[rows], out=found[..., None])
+            self._xp.matmul(asked[rows], block.mT, out=of_rows[rows])
 
         self._for_blocks(ask, count)
         return self._of_all(of_rows)
@@ -261,7 +262,7 @@ class Stack:
     def corrected(self, g: Array, factors: Array, lengths: Array) -> tuple[Array, Array]:
         """Return lengths * (g - sum(factors)), and that array's inner products: in one pass."""
         weights, q = self._weights(factors), self._xp.empty(self._shape, self._scales.dtype)
-        of_rows = self._xp.empty((1, len(weights), len(factors)), q.dtype)
+        of_rows = self._xp.empty((len(weights), 1, len(factors)), q.dtype)
         start, sums = _rows(g)[:, None], _rows(q)[:, None]
         lengths = _rows(self._xp.broadcast_to(lengths, self._shape))[:, None]
 
@@ -269,7 +270,7 @@ class Stack:
             part = self._xp.matmul(weights[rows], block, out=sums[rows])
             self._xp.subtract(start[rows], part, out=part)
             part *= lengths[rows]
-            self._xp.matmul(block, part.mT, out=of_rows[0, rows, :, None])
+            self._xp.matmul(part, block.mT, out=of_rows[rows])
 
         self._for_blocks(work, len(factors))
         return q, self._of_all(of_rows)[0]
@@ -281,8 +282,8 @@ class Stack:
 
     def _of_all(self, of_rows: Array) -> Array:
         """Inner products of what is kept, from those of each row's numbers."""
-        of_rows *= self._scales[:, : of_rows.shape[2], 0]
-        return of_rows.sum(axis=1, dtype="float64")
+        of_rows *= self._scales[:, None, : of_rows.shape[2], 0]
+        return of_rows.sum(axis=0, dtype="float64")
 
     def _shares(self) -> list[slice]:
         """Which rows are whose."""

@@ -15,7 +15,7 @@ import scipy.fft
 from . import colors, images, memory, regions
 from .architecture import canvas
 from .backend import CPU, Array, Backend, select, sum_of
-from .coordinates import Spectrum, bands
+from .coordinates import ROW, ROW_ON_GPU, Spectrum, bands
 from .errors import NotFinite, UsageError
 from .images import Picture
 from .inputs import Masks, gather
@@ -325,7 +325,8 @@ def _paint(
     home = CPU if optimizer == "lbfgs" else vgg.backend
     height, width, _ = start.shape
     of_picture = height, width, settings.spectrum, settings.dtype
-    coordinates = partial(Spectrum, *of_picture, waves=optimizer != "adam")
+    row = ROW if home is CPU else ROW_ON_GPU
+    coordinates = partial(Spectrum, *of_picture, waves=optimizer != "adam", row=row)
     space = coordinates(backend=home)
     here = space if home is CPU else coordinates(backend=CPU)
     start = _moved(start, where, here.start(start) - start)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import minimal_nst as nst
 import numpy as np
 import pytest
-from minimal_nst import coordinates, gradcheck
+from minimal_nst import coordinates, gradcheck, pairs
 from minimal_nst.coordinates import FINE, FINEST, SHARE, Bands, Spectrum, bands, frequencies, moved
 from scipy import fft
 
@@ -33,18 +33,28 @@ def test_waves_are_the_same_coordinates_turned(rng):
     np.testing.assert_allclose(turned.adjoint(dx), picked(pixels.adjoint(dx)), atol=1e-13)
 
 
-@pytest.mark.parametrize("shape", [(H, W), (32, 48), (17, 16), (1, 64), (64, 1), (341, 512)])
-def test_what_moves_is_each_wave_that_may_from_the_longest_to_the_finest(shape):
-    f, order = frequencies(*shape).ravel(), moved(*shape)
-    assert order.shape[1] == shape[1]
+@pytest.mark.parametrize("row", [coordinates.ROW, coordinates.ROW_ON_GPU])
+@pytest.mark.parametrize(
+    "shape", [(H, W), (32, 48), (16, 17), (1, 640), (129, 1), (64, 47), (341, 512)]
+)
+def test_what_moves_is_each_wave_that_may_from_the_longest_to_the_finest(shape, row):
+    f, order = frequencies(*shape).ravel(), moved(*shape, row)
+    assert order.shape[1] in (row, shape[1])
+    assert order.shape[1] == row or f.size < 3000
+    assert order.size == moved(*shape).size  # so that a GPU's first step is as long as a CPU's
     assert len(set(order.flat)) == order.size
     assert (np.diff(f[order].ravel()) >= 0).all()
     may = f[order] <= FINEST
     assert may.sum() == (f <= FINEST).sum()
-    assert may[:-1].all()
-    assert may[-1].any()
+    assert not may[may.sum() // may.shape[1] + 1 :].any()
+    assert order.size - may.sum() < max(coordinates.ROW_ON_GPU, shape[1])
     if min(shape) > 100:
         assert order.size == pytest.approx(SHARE * f.size, rel=0.01)
+
+
+def test_a_row_is_short_enough_for_threads_to_go_on_beside_each_other():
+    """See `pairs.BLOCK`."""
+    assert pairs.BLOCK // 4 // (3 * coordinates.ROW) > 500
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5])

@@ -35,7 +35,7 @@ from .winograd import Transform
 
 Shape: TypeAlias = tuple[int, int]
 
-VECTORS = {"lbfgs": (6, 17, 2, 0), "own-lbfgs": (7, 5, 0, 2), "adam": (4, 6, 0, 0)}
+VECTORS = {"lbfgs": (6, 17, 2, 0), "own-lbfgs": (7, 5, 0, 2), "adam": (10, 0, 0, 0)}
 """Optimiser -> arrays, as measured: of the picture's size, and of all the variables', in float64; and
 of these for each step that L-BFGS remembers, in float64 and as pairs.py keeps them."""
 
@@ -226,7 +226,7 @@ def _optimiser(settings: Settings, numbers: int, gpu: bool) -> int:
     of_picture, of_variables, doubles, by_hand = VECTORS[optimizer]
     pairs = min(settings.history or HISTORY[optimizer], settings.iterations)
     number = 1 if settings.dtype == "float32" else 8
-    variables = numbers if optimizer == "adam" or not settings.spectrum else SHARE * numbers
+    variables = SHARE * numbers if settings.spectrum else numbers
     of_variable = 8 * (of_variables + doubles * pairs) + number * by_hand * pairs
     return int(8 * of_picture * numbers + of_variable * variables)
 

@@ -178,7 +178,7 @@ def test_more_of_anything_needs_more():
     assert need(style_layers="relu1_1") < least
     assert need(style_weight=0) == need(style_weight=0, style_layers="relu5_4") < least
     assert need(style_layers="relu1_1,relu5_4:0") == need(style_layers="relu1_1")
-    assert need(optimizer="adam") < least
+    assert need(optimizer="adam") == need(optimizer="adam", spectrum=0) < least < need(spectrum=0)
     assert need(history=19) < least == need(history=20) < need(history=21)
     own = need(optimizer="own-lbfgs")
     assert need(history=20, optimizer="own-lbfgs") < own == need(history=80, optimizer="own-lbfgs")

@@ -77,7 +77,7 @@ def needed(
     path = LAYERS[: depth_of(every)]
     here = dict(_values(content, path))
     there = [dict(_values(shape, path)) for shape in styles]
-    run = _Run(settings, every, path, [content, *styles], [here, *there], threads)
+    run = _Run(settings, every, path, [content, *styles], [here, *there], threads, gpu)
     engine = _textbook if settings.conv == "im2col" else _on_gpu if gpu else _fast
     fixed, painting, passing = engine(run)
     if masked or settings.style_statistic != "gram":
@@ -105,6 +105,7 @@ class _Run:
     values : list of dict
         For each of these, layer -> how many numbers its output has.
     threads : int
+    gpu : bool
     """
 
     settings: Settings
@@ -113,6 +114,7 @@ class _Run:
     shapes: Sequence[Shape]
     values: Sequence[dict[str, int]]
     threads: int
+    gpu: bool
 
     @property
     def item(self) -> int:
@@ -144,9 +146,12 @@ def _textbook(run: _Run) -> Needs:
     """Of `engine.Textbook`, on either device."""
     here, *there = run.values
     gates = sum(here[layer] for layer in run.path if layer.startswith("relu")) / run.item
-    fixed = run.kernels(lambda layer: 9) + run.targets + CODES / run.item
-    painting = 2 * run.kept + 4 * max(here.values()) + gates
-    return fixed, painting, 4 * max(max(values.values()) for values in there)
+    fixed = run.kernels(lambda layer: 9) + run.targets
+    # a convolution's input and output, twice; nine columns of each channel, which a CPU has in bands
+    largest = 12 if run.gpu else 4
+    painting = 2 * run.kept + largest * max(here.values()) + gates
+    passing = (12 if run.gpu else 2.5) * max(max(values.values()) for values in there)
+    return fixed + (0 if run.gpu else CODES / run.item), painting, passing
 
 
 def _fast(run: _Run) -> Needs:
@@ -172,9 +177,8 @@ def _fast(run: _Run) -> Needs:
     gates = sum(here[layer] for layer in between) / run.item
     content, *styles = map(kernels, run.shapes)
     painting = content + run.kept + 2 * run.targets + scratch + gates
-    passing = max(styles) + 2 * max(
-        (values[layer] for values in there for layer in between), default=0
-    )
+    largest = max((values[layer] for values in there for layer in between), default=0)
+    passing = max(styles) + (2 + 1 / run.item) * largest  # of the gates, one step's
     return fixed + CODES / run.item + _buffers(run) * run.threads, painting, passing
 
 

@@ -9,7 +9,7 @@ Glossary::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -139,7 +139,9 @@ class VGG19:
         if not names:
             return {}
         x = self.backend.upload(preprocess(image), self.dtype)
-        features, _ = self.forward(x, names.values())
+        wanted = set(names.values())
+        # nothing goes back from here: no step's masks are kept
+        features = {step[-1]: y for step, y, _ in self._walk(x, wanted) if step[-1] in wanted}
         return {tap: features[name] for tap, name in names.items()}
 
     def forward(self, x: Array, taps: Iterable[str]) -> tuple[dict[str, Array], Tape]:
@@ -165,6 +167,15 @@ class VGG19:
             If the poolings on the way leave nothing of so small a picture.
         """
         taps = set(taps)
+        features, tape = {}, []
+        for step, y, cache in self._walk(x, taps):
+            tape.append((step, cache))
+            if step[-1] in taps:
+                features[step[-1]] = y
+        return features, tape
+
+    def _walk(self, x: Array, taps: set[str]) -> Iterator[tuple[Step, Array, Any]]:
+        """Each step up to the deepest tap, with its output and what its backward will need."""
         path = LAYERS[: depth_of(taps)]
         least = 2 ** sum(layer.startswith("pool") for layer in path)
         if min(x.shape[:2]) < least:
@@ -172,14 +183,9 @@ class VGG19:
                 f"a picture of {x.shape[1]}x{x.shape[0]} pixels is too small for {path[-1]}; "
                 f"each side needs {least} or more"
             )
-        features, tape = {}, []
         for step in self.engine.steps(path, taps):
-            tap = step[-1]
-            x, cache = self.engine.forward(step, x, tap in taps)
-            tape.append((step, cache))
-            if tap in taps:
-                features[tap] = x
-        return features, tape
+            x, cache = self.engine.forward(step, x, step[-1] in taps)
+            yield step, x, cache
 
     def backward(self, tape: Tape, gradients: Mapping[str, Array]) -> Array:
         """Carry the taps' gradients back to the picture, all of them in one pass.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 
 import numpy as np
 import pytest
@@ -54,6 +55,26 @@ def test_taps_have_their_shapes_and_keras_names_have_the_relu_inside(weights, co
     assert features["conv1_1"].min() < 0
     assert (features["block1_conv1"] == features["relu1_1"]).all()
     assert (features["relu1_1"] == np.maximum(features["conv1_1"], 0)).all()
+
+
+def test_of_features_no_masks_are_kept(weights, content, monkeypatch):
+    """Only a backward needs them: one step's, and the next one's, are there at a time."""
+    vgg = VGG19(weights)
+    forward, masks, most = vgg.engine.forward, [], [0]
+
+    def spy(step, x, kept):
+        y, (gates, x) = forward(step, x, kept)
+        masks.append(weakref.ref(gates))
+        most[0] = max(most[0], sum(mask() is not None for mask in masks))
+        return y, (gates, x)
+
+    monkeypatch.setattr(vgg.engine, "forward", spy)
+    vgg.features(content, ["relu4_1"])
+    assert most == [2]
+    most[0] = 0
+    masks.clear()
+    _, tape = vgg.forward(preprocess(content), ["relu4_1"])
+    assert most == [len(masks)] == [len(tape)]
 
 
 class Spy(dict):

@@ -152,27 +152,26 @@ class Textbook:
         return nullcontext()
 
 
-COLUMNS_BYTES = 2**23
-"""What `im2col` may take at a time: so much lies in a cache, and need not be asked for anew."""
+COLUMNS_BYTES = 2**25
+"""What `im2col` may take at a time: less would mean more rows that two bands have in common."""
 
 
 def _by_bands(convolve: Callable[[Array], Array], x: Array, kernel: Array) -> Array:
     """Apply a 3x3 operation to bands of rows, each with the row above and below, which then go.
 
-    A GPU has no such cache, and wants few launches: there it is one band.
+    A GPU wants few launches: there it is one band.
     """
     H, W, _ = x.shape
-    height = max(8, COLUMNS_BYTES // (9 * kernel.shape[2] * W * x.dtype.itemsize))
+    height = max(4, COLUMNS_BYTES // (9 * kernel.shape[2] * W * x.dtype.itemsize) - 2)
     if height >= H or array_module(x) is not np:
         return convolve(x)
     y = None
-    for start in range(0, H, height):
-        rows = slice(start, min(start + height, H))
-        above = min(start, 1)
-        band = convolve(x[start - above : rows.stop + 1])
+    for rows in bands(0, H, -(-H // -(-H // height))):
+        above = min(rows.start, 1)
+        band = convolve(x[rows.start - above : rows.stop + 1])
         if y is None:
             y = np.empty((H, W, band.shape[2]), x.dtype)
-        y[rows] = band[above : above + rows.stop - start]
+        y[rows] = band[above : above + rows.stop - rows.start]
     return y
 
 

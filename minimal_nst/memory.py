@@ -28,6 +28,7 @@ from .convolution import (
     transform_for,
 )
 from .coordinates import SHARE
+from .engine import COLUMNS_BYTES
 from .errors import OutOfMemory
 from .gpu import TILES_BYTES, transform_of
 from .settings import HISTORY, SMALLEST, Settings
@@ -147,10 +148,15 @@ def _textbook(run: _Run) -> Needs:
     here, *there = run.values
     gates = sum(here[layer] for layer in run.path if layer.startswith("relu")) / run.item
     fixed = run.kernels(lambda layer: 9) + run.targets
-    # a convolution's input and output, twice; nine columns of each channel, which a CPU has in bands
-    largest = 12 if run.gpu else 4
-    painting = 2 * run.kept + largest * max(here.values()) + gates
-    passing = (12 if run.gpu else 2.5) * max(max(values.values()) for values in there)
+    largest, described = max(here.values()), max(max(values.values()) for values in there)
+
+    def columns(most: int) -> int:  # nine of each channel, which a CPU has in bands
+        return 9 * most if run.gpu else min(9 * most, COLUMNS_BYTES // run.item)
+
+    # a convolution's input and output, and on a CPU the like of the band
+    between = (3, 3) if run.gpu else (4, 2.5)
+    painting = 2 * run.kept + between[0] * largest + columns(largest) + gates
+    passing = between[1] * described + columns(described)
     return fixed + (0 if run.gpu else CODES / run.item), painting, passing
 
 

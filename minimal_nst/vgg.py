@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .architecture import CONVOLUTIONS, LAYERS, Step, canonical, depth_of, keras_name
-from .backend import CPU, Array, Backend, Workers, select
+from .backend import CPU, Array, Backend, Workers, keep_freed_memory, select
 from .checks import as_picture
 from .engine import Engine, Fast, Textbook
 from .errors import UsageError
@@ -108,6 +108,8 @@ class VGG19:
                 self.engine = Fast(parameters, pooling, self.workers)
             else:
                 self.engine = Gpu(parameters, pooling, self.backend)
+        elif self.backend is CPU:
+            keep_freed_memory()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return VGG19, self._arguments  # a copy has threads and buffers of its own

@@ -21,6 +21,7 @@ from minimal_nst import (
     Settings,
     backend,
     convolution,
+    engine,
     gradcheck,
     layers,
     stylize,
@@ -412,6 +413,21 @@ def test_pictures_of_changing_sizes(weights, rng):
         image = rng.uniform(0, 255, (side, side + 3, 3))
         last = vgg.features(image, ["relu3_1"])["relu3_1"]
     assert (last == fresh.features(image, ["relu3_1"])["relu3_1"]).all()
+
+
+@pytest.mark.parametrize(("H", "counted"), [(4, 1), (9, 3), (13, 4)])
+def test_the_textbooks_bands_leave_no_seams(H, counted, monkeypatch, rng):
+    """Both ways, with bands as low as they get; the rows around a band are there and go again."""
+    monkeypatch.setattr(engine, "COLUMNS_BYTES", 1)
+    x, dy = rng.standard_normal((H, 11, 3)), rng.standard_normal((H, 11, 5))
+    kernel, bias = rng.standard_normal((3, 3, 3, 5)), rng.standard_normal(5)
+    expected = layers.conv_forward(x, kernel, bias), layers.conv_backward(dy, kernel)
+    called, columns = [], layers.im2col
+    monkeypatch.setattr(layers, "im2col", lambda x: called.append(x.shape) or columns(x))
+    textbook = Textbook(lambda _: (kernel, bias), "max")
+    np.testing.assert_allclose(textbook.forward(("conv1_1",), x, True)[0], expected[0], atol=1e-13)
+    assert len(called) == counted
+    np.testing.assert_allclose(textbook.backward(("conv1_1",), dy, None), expected[1], atol=1e-13)
 
 
 @pytest.mark.parametrize("pooling", ["max", "avg"])

@@ -59,7 +59,10 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
     "optimize": ({"backend", "errors", "lbfgs"}, {"numpy", "scipy"}),
     "images": ({"checks", "errors", "settings"}, {"numpy", "PIL", "pillow_heif"}),
     "saving": ({"errors", "images"}, {"numpy", "PIL"}),
-    "memory": ({*LEAVES, "convolution", "coordinates", "gpu", "settings", "winograd"}, set()),
+    "memory": (
+        {*LEAVES, "convolution", "coordinates", "engine", "gpu", "settings", "winograd"},
+        set(),
+    ),
     "inputs": ({"errors", "images", "objective"}, {"numpy"}),
     "sizes": ({"images", "settings"}, set()),
     "pipeline": (

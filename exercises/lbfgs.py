@@ -12,7 +12,7 @@ B is never written down: `direction` applies the corrections to a gradient, from
 oldest and back again. How far to go along the direction, `line_search` finds out. In the place of
 the identity, to which the corrections are added, may stand a `Metric` that knows better.
 
-Arrays may be NumPy's or CuPy's. How the pairs are kept is said in pairs.py.
+Arrays may be NumPy's or CuPy's. How the pairs are kept is said in pairs.py and stacks.py.
 
 Glossary::
 
@@ -38,8 +38,9 @@ from typing import Any, Protocol
 
 import numpy as np
 from minimal_nst.backend import Array, Workers, array_module
-from minimal_nst.pairs import Pairs, dot, inner
+from minimal_nst.pairs import Pairs
 from minimal_nst.recording import recorder
+from minimal_nst.stacks import dot, inner
 
 Function = Callable[[Array], tuple[float, Array]]
 

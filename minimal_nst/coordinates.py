@@ -65,7 +65,7 @@ FINEST = 1 / 2
 """Up to where waves move: what has more periods per pixel lies across the pixels' grid."""
 
 ROW, ROW_ON_GPU = 128, 512
-"""Waves in a row of w. pairs.py keeps a scale for each row, on a GPU 32; on a CPU short ones are faster."""
+"""Waves in a row of w. stacks.py keeps a scale for each row, on a GPU 32; on a CPU short ones are faster."""
 
 SHARE = math.pi / 4
 """How many of the waves those are: a quarter of a disc in a square, but for what pixels are whole."""

@@ -10,7 +10,7 @@ B is never written down: `direction` applies the corrections to a gradient, from
 oldest and back again. How far to go along the direction, `line_search` finds out. In the place of
 the identity, to which the corrections are added, may stand a `Metric` that knows better.
 
-Arrays may be NumPy's or CuPy's. How the pairs are kept is said in pairs.py.
+Arrays may be NumPy's or CuPy's. How the pairs are kept is said in pairs.py and stacks.py.
 
 Glossary::
 
@@ -35,8 +35,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .backend import Array, Workers, array_module
-from .pairs import Pairs, dot, inner
+from .pairs import Pairs
 from .recording import recorder
+from .stacks import dot, inner
 
 Function = Callable[[Array], tuple[float, Array]]
 

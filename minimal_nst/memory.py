@@ -38,7 +38,7 @@ Shape: TypeAlias = tuple[int, int]
 
 VECTORS = {"lbfgs": (6, 17, 2, 0), "own-lbfgs": (7, 5, 0, 2), "adam": (10, 0, 0, 0)}
 """Optimiser -> arrays, as measured: of the picture's size, and of all the variables', in float64; and
-of these for each step that L-BFGS remembers, in float64 and as pairs.py keeps them."""
+of these for each step that L-BFGS remembers, in float64 and as stacks.py keeps them."""
 
 CODES = 24 * 2**20
 """The embedded weights, as they stay in memory."""
@@ -80,14 +80,13 @@ def needed(
     there = [dict(_values(shape, path)) for shape in styles]
     run = _Run(settings, every, path, [content, *styles], [here, *there], threads, gpu)
     engine = _textbook if settings.conv == "im2col" else _on_gpu if gpu else _fast
-    fixed, painting, passing = engine(run)
+    fixed, painting, describing = engine(run)
     if masked or settings.style_statistic != "gram":
         # a layer's features times the mask, less their mean, and the gradient of either
         painting += 4 * max((here[tap] for tap in settings.style_taps), default=0)
-        passing += 2 * max((v[tap] for v in there for tap in settings.style_taps), default=0)
-    seeing = max(sum(values[tap] for tap in settings.style_taps) for values in there)
+        describing += 2 * run.seen
     painting = run.item * painting + _optimiser(settings, 3 * math.prod(content), gpu)
-    return int(run.item * fixed + max(painting, run.item * (seeing + passing)))
+    return int(run.item * fixed + max(painting, run.item * describing))
 
 
 @dataclass(frozen=True)
@@ -132,32 +131,38 @@ class _Run:
         """Numbers that the content's taps shall have."""
         return sum(self.values[0][tap] for tap in self.settings.content_taps)
 
-    def kernels(self, numbers: Callable[[str], int]) -> int:
-        """Numbers of all kernels, of which a layer has so many for each pair of channels."""
-        layers = (layer for layer in self.path if layer in CONVOLUTIONS)
+    @property
+    def seen(self) -> int:
+        """Numbers of a style's largest tap: they are described one by one."""
+        there, taps = self.values[1:], self.settings.style_taps
+        return max((values[tap] for values in there for tap in taps), default=0)
+
+    def kernels(self, numbers: Callable[[str], int], taps: Collection[str]) -> int:
+        """Numbers of all kernels up to these taps, of which a layer has so many for each pair of channels."""
+        layers = (layer for layer in self.path[: depth_of(taps)] if layer in CONVOLUTIONS)
         return sum(math.prod(CONVOLUTIONS[layer]) * numbers(layer) for layer in layers)
 
 
 Needs: TypeAlias = tuple[float, float, float]
-"""Numbers that an engine needs all the time; besides, while it paints; besides its taps, while it
-describes a style."""
+"""Numbers that an engine needs all the time; besides, while it paints; besides, while it describes a
+style."""
 
 
 def _textbook(run: _Run) -> Needs:
     """Of `engine.Textbook`, on either device."""
     here, *there = run.values
     gates = sum(here[layer] for layer in run.path if layer.startswith("relu")) / run.item
-    fixed = run.kernels(lambda layer: 9) + run.targets
+    fixed = run.kernels(lambda layer: 9, run.every) + run.targets
     largest, described = max(here.values()), max(max(values.values()) for values in there)
 
     def columns(most: int) -> int:  # nine of each channel, which a CPU has in bands
         return 9 * most if run.gpu else min(9 * most, COLUMNS_BYTES // run.item)
 
     # a convolution's input and output, and on a CPU the like of the band
-    between = (3, 3) if run.gpu else (4, 2.5)
+    between = (3, 1) if run.gpu else (4, 1.5)
     painting = 2 * run.kept + between[0] * largest + columns(largest) + gates
-    passing = between[1] * described + columns(described)
-    return fixed + (0 if run.gpu else CODES / run.item), painting, passing
+    describing = run.seen + between[1] * described + columns(described)
+    return fixed + (0 if run.gpu else CODES / run.item), painting, describing
 
 
 def _fast(run: _Run) -> Needs:
@@ -171,8 +176,8 @@ def _fast(run: _Run) -> Needs:
         for m, n in [_tile(layer, shape)]
     ]
 
-    def kernels(shape: Shape) -> int:  # they are those of the picture that is looked at
-        return run.kernels(lambda layer: _tile(layer, shape)[1] ** 2 * _copies(layer))
+    def kernels(shape: Shape, taps: Collection[str]) -> int:  # of the picture that is looked at
+        return run.kernels(lambda layer: _tile(layer, shape)[1] ** 2 * _copies(layer), taps)
 
     # the two buffers of a band that all threads share
     fixed = run.targets + 2 * min(BAND_BYTES[512] // run.item, max(tiles, default=0))
@@ -181,11 +186,21 @@ def _fast(run: _Run) -> Needs:
     between = [_pool_after(layer, run.path) or layer for layer in steps]
     scratch = 2 * max((here[layer] for layer in between), default=0)
     gates = sum(here[layer] for layer in between) / run.item
-    content, *styles = map(kernels, run.shapes)
-    painting = content + run.kept + 2 * run.targets + scratch + gates
+    content, *styles = run.shapes
+    painting = kernels(content, run.every) + run.kept + 2 * run.targets + scratch + gates
+    # the content has been seen; a style's own kernels come as it goes deeper, and its taps get smaller
+    first = kernels(content, run.settings.content_taps)
+    seen = max(
+        (
+            values[tap] + max(first, kernels(style, [tap]))
+            for values, style in zip(there, styles, strict=True)
+            for tap in run.settings.style_taps
+        ),
+        default=first,
+    )
     largest = max((values[layer] for values in there for layer in between), default=0)
-    passing = max(styles) + (2 + 1 / run.item) * largest  # of the gates, one step's
-    return fixed + CODES / run.item + _buffers(run) * run.threads, painting, passing
+    describing = seen + (2 + 1 / run.item) * largest  # of the gates, one step's
+    return fixed + CODES / run.item + _buffers(run) * run.threads, painting, describing
 
 
 def _buffers(run: _Run) -> int:
@@ -219,7 +234,7 @@ def _on_gpu(run: _Run) -> Needs:
     """Of `gpu.Gpu`."""
     here, *there = run.values
     transform = transform_of(run.settings.dtype, run.settings.precision == "tf32")
-    fixed = run.kernels(lambda layer: transform.n**2) + run.targets
+    fixed = run.kernels(lambda layer: transform.n**2, run.every) + run.targets
     outputs = {step[-1] for step in fused(run.path, run.every)}
     gates = sum(here[layer] for layer in outputs) / run.item
     most = min(
@@ -227,7 +242,9 @@ def _on_gpu(run: _Run) -> Needs:
     )
     # of the gradients of the taps, and of the largest map and the one behind a pooling
     painting = 2 * run.kept + run.targets + max(here.values()) * 5 // 4 + gates + most
-    return fixed, painting, 2 * max(values[layer] for values in there for layer in outputs) + most
+    outputs -= run.settings.style_taps.keys()
+    largest = max((values[layer] for values in there for layer in outputs), default=0)
+    return fixed, painting, run.seen + (1 + 1 / run.item) * largest + most
 
 
 def _optimiser(settings: Settings, numbers: int, gpu: bool) -> int:

@@ -127,17 +127,11 @@ class Objective:
         self, styles: list[np.ndarray], content_masks: Masks, style_masks: Masks
     ) -> Iterator[_Region]:
         """What is wanted: of all styles together, or of each in its own region."""
-        wanted = []
-        for k, style in enumerate(styles):
-            guides = self._guides(style_masks[k] if style_masks else None)
-            features = self.vgg.features(style, self._style_weights)
-            wanted.append(
-                {
-                    tap: self._describe(as_matrix(features[tap]), guides.get(tap))
-                    for tap in features
-                    if tap in guides or guides is EVERYWHERE
-                }
-            )
+        masks = style_masks or [None] * len(styles)
+        wanted = [
+            self._look_at(style, self._guides(mask))
+            for style, mask in zip(styles, masks, strict=True)
+        ]
         parts = shares(self.settings, len(styles))
         if content_masks:
             for mask, part, found in zip(content_masks, parts, wanted, strict=True):
@@ -169,6 +163,18 @@ class Objective:
             for tap, guide in found.items()
             if guide.any()
         }
+
+    def _look_at(
+        self, style: np.ndarray, guides: Mapping[str, _Guide]
+    ) -> dict[str, Sequence[Array]]:
+        """Tap -> what the style is there: one layer's features are gone before the next one's come."""
+        taps = [tap for tap in self._style_weights if guides is EVERYWHERE or tap in guides]
+
+        def describe(seen: tuple[str, Array]) -> tuple[str, Sequence[Array]]:
+            tap, features = seen
+            return tap, self._describe(as_matrix(features), guides.get(tap))
+
+        return dict(map(describe, self.vgg.see(style, taps)))
 
     def _describe(self, F: Array, guide: _Guide | None) -> Sequence[Array]:
         """What a style is to the loss: matrices per position, of all of it or of a region."""

@@ -40,7 +40,7 @@ SMALLEST = 16
 LARGEST = 2**16
 
 HISTORY = {"lbfgs": 20, "own-lbfgs": 80, "adam": 0}
-"""How many steps an optimiser remembers unless told: SciPy's in 64 bits, our own in 8 (pairs.py)."""
+"""How many steps an optimiser remembers unless told: SciPy's in 64 bits, our own in 8 (stacks.py)."""
 
 COARSEST = 192
 """Longer side of the smallest scale that is chosen by itself: what the deepest layers see at once

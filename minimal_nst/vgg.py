@@ -138,13 +138,34 @@ class VGG19:
         if not isinstance(taps, Iterable):
             raise UsageError(f"taps are {taps!r}; pass a list of layers, such as ['relu4_2']")
         names = {tap: canonical(tap) for tap in ([taps] if isinstance(taps, str) else taps)}
-        if not names:
-            return {}
-        x = self.backend.upload(preprocess(image), self.dtype)
-        wanted = set(names.values())
-        # nothing goes back from here: no step's masks are kept
-        features = {step[-1]: y for step, y, _ in self._walk(x, wanted) if step[-1] in wanted}
+        features = dict(self.see(image, set(names.values())))
         return {tap: features[name] for tap, name in names.items()}
+
+    def see(self, image: np.ndarray, taps: Iterable[str]) -> Iterator[tuple[str, Array]]:
+        """Yield what the network sees in a picture, layer by layer: one need not be kept for the next.
+
+        Parameters
+        ----------
+        image : (H, W, 3) array
+            RGB, 0..255.
+        taps : iterable of str
+            Members of `architecture.LAYERS`.
+
+        Yields
+        ------
+        tap : str
+            From the first to the deepest.
+        features : (H_l, W_l, C_l) array
+            On the network's device.
+
+        Raises
+        ------
+        UsageError
+            If the poolings on the way leave nothing of so small a picture.
+        """
+        taps = set(taps)
+        if taps:
+            yield from self._walk(self.backend.upload(preprocess(image), self.dtype), taps)
 
     def forward(self, x: Array, taps: Iterable[str]) -> tuple[dict[str, Array], Tape]:
         """Compute up to the deepest tap.
@@ -168,16 +189,13 @@ class VGG19:
         UsageError
             If the poolings on the way leave nothing of so small a picture.
         """
-        taps = set(taps)
-        features, tape = {}, []
-        for step, y, cache in self._walk(x, taps):
-            tape.append((step, cache))
-            if step[-1] in taps:
-                features[step[-1]] = y
-        return features, tape
+        tape: Tape = []
+        return dict(self._walk(x, set(taps), tape)), tape
 
-    def _walk(self, x: Array, taps: set[str]) -> Iterator[tuple[Step, Array, Any]]:
-        """Each step up to the deepest tap, with its output and what its backward will need."""
+    def _walk(
+        self, x: Array, taps: set[str], tape: Tape | None = None
+    ) -> Iterator[tuple[str, Array]]:
+        """Each tap and its features; what their backward will need is kept on the tape, if at all."""
         path = LAYERS[: depth_of(taps)]
         least = 2 ** sum(layer.startswith("pool") for layer in path)
         if min(x.shape[:2]) < least:
@@ -187,7 +205,11 @@ class VGG19:
             )
         for step in self.engine.steps(path, taps):
             x, cache = self.engine.forward(step, x, step[-1] in taps)
-            yield step, x, cache
+            if tape is not None:
+                tape.append((step, cache))
+            del cache
+            if step[-1] in taps:
+                yield step[-1], x
 
     def backward(self, tape: Tape, gradients: Mapping[str, Array]) -> Array:
         """Carry the taps' gradients back to the picture, all of them in one pass.

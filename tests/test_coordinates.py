@@ -5,7 +5,7 @@ from __future__ import annotations
 import minimal_nst as nst
 import numpy as np
 import pytest
-from minimal_nst import coordinates, gradcheck, pairs
+from minimal_nst import coordinates, gradcheck, stacks
 from minimal_nst.coordinates import FINE, FINEST, SHARE, Bands, Spectrum, bands, frequencies, moved
 from scipy import fft
 
@@ -53,8 +53,8 @@ def test_what_moves_is_each_wave_that_may_from_the_longest_to_the_finest(shape, 
 
 
 def test_a_row_is_short_enough_for_threads_to_go_on_beside_each_other():
-    """See `pairs.BLOCK`."""
-    assert pairs.BLOCK // 4 // (3 * coordinates.ROW) > 500
+    """See `stacks.BLOCK`."""
+    assert stacks.BLOCK // 4 // (3 * coordinates.ROW) > 500
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5])

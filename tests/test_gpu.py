@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 import pytest
-from minimal_nst import VGG19, Objective, Settings, coordinates, gpu, pairs
+from minimal_nst import VGG19, Objective, Settings, coordinates, gpu, pairs, stacks
 from minimal_nst.engine import Textbook
 from minimal_nst.gpu import Gpu, combination
 from minimal_nst.vgg import preprocess
@@ -191,8 +191,8 @@ def test_sums_are_written_as_one_would():
     assert combination(np.array([-1.0, 1.0, 0.25]), "abc") == "- a + b + T(0.25) * c"
 
 
-BODIES = gpu.BODIES | pairs.BODIES | coordinates.BODIES
-PARAMETERS = gpu.PARAMETERS | pairs.PARAMETERS | coordinates.PARAMETERS
+BODIES = gpu.BODIES | stacks.BODIES | pairs.BODIES | coordinates.BODIES
+PARAMETERS = gpu.PARAMETERS | stacks.PARAMETERS | pairs.PARAMETERS | coordinates.PARAMETERS
 
 
 @pytest.mark.skipif(

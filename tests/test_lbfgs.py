@@ -6,13 +6,14 @@ import itertools
 
 import numpy as np
 import pytest
-from minimal_nst import lbfgs, pairs as pairs_module
+from minimal_nst import lbfgs, pairs as pairs_module, stacks
 from minimal_nst.backend import CPU, Workers
 from minimal_nst.coordinates import bands, frequencies
 from minimal_nst.errors import RunError
 from minimal_nst.lbfgs import CURVATURE, DECREASE, Scaled, Trial, direction, line_search
 from minimal_nst.optimize import minimize
-from minimal_nst.pairs import TOP, Pair, Pairs, dot
+from minimal_nst.pairs import Pair, Pairs
+from minimal_nst.stacks import TOP, dot
 
 import strict
 from test_optimize import quadratic, rosenbrock
@@ -256,7 +257,7 @@ def check_products(products, kept, a):
 @pytest.mark.parametrize("threads", [1, 2, 4, 16])
 def test_inner_products_and_sums_are_those_of_each(rng, monkeypatch, threads):
     """In blocks of a few rows, of which no thread, or the last, may have fewer."""
-    monkeypatch.setattr(pairs_module, "BLOCK", 2000)
+    monkeypatch.setattr(stacks, "BLOCK", 2000)
     check_products_and_sums(rng, CPU, threads)
 
 
@@ -322,9 +323,9 @@ TABLE_MUTANTS = {
 @pytest.mark.parametrize("name", MUTANTS)
 def test_mutants_of_the_kernels_are_rejected(monkeypatch, rng, name):
     before, after = MUTANTS[name]
-    bodies = {key: body.replace(before, after) for key, body in pairs_module.BODIES.items()}
-    assert bodies != pairs_module.BODIES
-    monkeypatch.setattr(pairs_module, "BODIES", bodies)
+    bodies = {key: body.replace(before, after) for key, body in stacks.BODIES.items()}
+    assert bodies != stacks.BODIES
+    monkeypatch.setattr(stacks, "BODIES", bodies)
     with pytest.raises((AssertionError, IndexError)):
         check_products_and_sums(rng, strict.BACKEND)
 
@@ -334,7 +335,7 @@ def test_mutants_of_the_table_are_rejected(monkeypatch, rng, name):
     before, after = TABLE_MUTANTS[name]
     assert before in pairs_module.TABLE
     body = pairs_module.TABLE.replace(before, after)
-    monkeypatch.setattr(pairs_module, "BODIES", {**pairs_module.BODIES, "table": body})
+    monkeypatch.setattr(pairs_module, "BODIES", {"table": body})
     try:
         check_the_table(rng, strict.BACKEND, 3)
         check_a_pair_without_curvature(rng, strict.BACKEND)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 
 import numpy as np
 import pytest
@@ -36,6 +37,35 @@ def make(weights, pictures, dtype, **changes):
     )
     vgg = VGG19(weights, settings.pooling, settings.conv, dtype)
     return Objective(vgg, content, styles, settings)
+
+
+@pytest.mark.parametrize("conv", ["im2col", "winograd"])
+@pytest.mark.parametrize("statistic", ["gram", "mean-covariance"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_style_is_described_layer_by_layer(
+    weights, pictures, conv, statistic, masked, monkeypatch
+):
+    """All the layers of a large one would take twice the memory of the first; the content stays."""
+    content, styles = pictures
+    vgg = VGG19(weights, conv=conv, threads=1)  # others may hold on a little longer
+    forward, tapped, most = vgg.engine.forward, [], []
+
+    def spy(step, x, kept):
+        y, cache = forward(step, x, kept)
+        if kept:
+            tapped.append(weakref.ref(y))
+            most.append(sum(found() is not None for found in tapped))
+        return y, cache
+
+    monkeypatch.setattr(vgg.engine, "forward", spy)
+    masks = [np.ones(style.shape[:2]) for style in styles] if masked else None
+    inside = [np.ones(TINY)] * 2 if masked else None
+    settings = Settings(style_layers="relu1_1,relu2_1,relu3_1", style_statistic=statistic)
+    Objective(vgg, content, styles, settings, inside, masks)
+    assert most == [1, *[2] * 6]
+    most.clear()
+    vgg.features(styles[0], settings.style_taps)
+    assert most == [1, 2, 3]
 
 
 @pytest.mark.parametrize("conv", ["im2col", "winograd"])

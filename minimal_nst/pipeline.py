@@ -217,7 +217,7 @@ def _posed(
     if done:
         start = _mirrored(images.resize(done[-1].x, image.shape[1], image.shape[0]), added)
     else:
-        start = initial_picture(margined, scale, next(iter(styles), None))
+        start = initial_picture(image, scale, next(iter(styles), None), added)
     where = None if wanted is None else regions.union(wanted)[..., None]
     if where is not None:
         start = where * start + (1 - where) * preprocess(margined)
@@ -420,28 +420,34 @@ def _remedy(objective: Objective, content: np.ndarray, evaluations: int) -> str:
 
 
 def initial_picture(
-    content: np.ndarray, settings: Settings, style: np.ndarray | None = None
+    content: np.ndarray,
+    settings: Settings,
+    style: np.ndarray | None = None,
+    added: Added = ((0, 0), (0, 0)),
 ) -> np.ndarray:
     """Return where the optimiser starts: one of the pictures, grey or noise, mixed with noise.
 
-    The noise is drawn by NumPy whatever the device, so that CPU and GPU start alike.
+    The noise is drawn by NumPy whatever the device, so that CPU and GPU start alike. A painting that
+    is named as the start lies where it was: it has no margin, and is given one as the content is.
 
     Parameters
     ----------
     content : (H, W, 3) array of uint8
     settings : Settings
-        Its init, noise_ratio, noise, noise_level and seed are used.
+        Its init, noise_ratio, noise, noise_level, seed and colors are used.
     style : (H', W', 3) array of uint8, optional
         For the start from a style.
+    added : pair of (int, int), optional
+        Pixels of a margin, before and behind, vertically and horizontally.
 
     Returns
     -------
     (H, W, 3) array
-        In VGG space, float64.
+        In VGG space, float64; with the margin.
     """
     height, width, _ = content.shape
     rng = np.random.default_rng(settings.seed)
-    level, shape = settings.noise_level, content.shape
+    level, shape = settings.noise_level, _mirrored(content, added).shape
     normal = settings.noise == "normal"
     noise = rng.normal(0, level, shape) if normal else rng.uniform(-level, level, shape)
     if settings.init == "noise":
@@ -452,4 +458,7 @@ def initial_picture(
         content = images.cover(style, width, height)
     elif settings.init not in STARTS:
         content = images.cover(images.load(settings.init), width, height)
-    return settings.noise_ratio * noise + (1 - settings.noise_ratio) * preprocess(content)
+        if settings.colors == "luminance":
+            content = colors.grey(colors.luminance(content))
+    picture = preprocess(_mirrored(content, added))
+    return settings.noise_ratio * noise + (1 - settings.noise_ratio) * picture

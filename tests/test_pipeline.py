@@ -207,6 +207,11 @@ def test_starts(content, tmp_path):
     Image.new("RGB", (99, 33), (255, 0, 9)).save(tmp_path / "start.png")
     start = initial_picture(content, nst.Settings(init=str(tmp_path / "start.png")))
     np.testing.assert_allclose(start, np.broadcast_to(preprocess(np.array((255, 0, 9))), x.shape))
+    Image.fromarray(content[::-1]).save(tmp_path / "turned.png")
+    turned = nst.Settings(init=str(tmp_path / "turned.png"))
+    start = initial_picture(content, turned, added=((3, 8), (5, 6)))
+    assert (start[3:-8, 5:-6] == preprocess(content[::-1])).all()
+    assert (start[2] == start[3]).all()  # as in a mirror
     grey = initial_picture(content, nst.Settings(init="grey", noise_ratio=0.5))
     np.testing.assert_allclose(grey, 0.5 * noise)
     assert not initial_picture(content, nst.Settings(init="grey")).any()
@@ -220,6 +225,18 @@ def test_starts(content, tmp_path):
     np.testing.assert_allclose(begun[:, :30], 244.5, rtol=1e-6)  # its colours were matched
     with pytest.raises(FileError, match="no such picture"):
         initial_picture(content, nst.Settings(init="nowhere.png"))
+
+
+@pytest.mark.parametrize("colors", ["style", "luminance"])
+def test_a_painting_goes_on_from_where_it_ended(content, style, colors, tmp_path):
+    """Its file, named as the start, loses roundings; and by luminance the colours that it was given."""
+    settings = nst.Settings(size=72, iterations=12, colors=colors, optimizer="own-lbfgs", margin=0)
+    first = nst.stylize(content, style, settings)
+    Image.fromarray(first.image).save(tmp_path / "first.png")
+    again = dataclasses.replace(settings, init=str(tmp_path / "first.png"))
+    second = nst.stylize(content, style, again)
+    assert second.losses[0] < 1.25 * first.loss < 0.3 * first.losses[0]
+    assert second.loss < 0.95 * first.loss
 
 
 @pytest.mark.parametrize("colors", ["luminance", "pca", "cholesky"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import signal
 import threading
@@ -67,12 +68,14 @@ def test_loss_falls(preset, content, style):
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 def test_wide_structures_first_is_faster(content, style, optimizer):
-    """The same losses in coordinates of waves, after as many evaluations."""
-    settings = nst.Settings(size=96, iterations=20, margin=0, optimizer=optimizer)
+    """The same losses in coordinates of waves, after as many evaluations: the mean of many ratios, as
+    roundings move each of them by some per cent."""
+    settings = nst.Settings(size=96, iterations=30, margin=0, optimizer=optimizer)
     waves = nst.stylize(content, style, settings)
     pixels = nst.stylize(content, style, dataclasses.replace(settings, spectrum=0))
     assert waves.losses[0] == pytest.approx(pixels.losses[0], rel=0.01)  # but for checkerboards
-    assert min(waves.losses[:20]) < 0.85 * min(pixels.losses[:20])
+    best = [np.log(np.minimum.accumulate(painting.losses[8:30])) for painting in (waves, pixels)]
+    assert math.exp(np.mean(best[0] - best[1])) < 0.85
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "own-lbfgs", "adam"])

@@ -54,7 +54,7 @@ FEW_POSITIONS = 2**8
 """In so small a picture a layer whose bands are shared has more kernels to read than tiles: it is
 done by F(2x2), whose kernels are less than half as many."""
 
-MANY_POSITIONS = {64: 2**14, 256: 2**15, 512: 2**13}
+MANY_POSITIONS = {256: 2**14, 512: 2**13}
 """Wider side of a convolution, in channels -> positions from which on F(6x6) was faster: it has less
 to multiply and to move, but more of the kernels to read, for every band."""
 

@@ -58,7 +58,8 @@ class VGG19:
         'max' is what the network was trained with.
     conv : {'winograd', 'im2col'}
         How convolutions are computed: fast, or as the textbook has it. In complex numbers it is the
-        textbook's way in either case.
+        textbook's way in either case, which, on a CPU, has the process keep the memory that it
+        frees (`backend.keep_freed_memory`).
     dtype : {'float32', 'float64', 'complex128'}
         In which everything is computed; complex128 is for the complex-step check.
     device : {'cpu', 'cuda', 'auto'} or Backend

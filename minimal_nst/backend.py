@@ -419,17 +419,17 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 """glibc's numbers of the sizes from which on it asks the system for an array, and gives memory back."""
 
 
-def keep_freed_memory() -> None:
-    """Have this process keep the memory of arrays that it frees, for the next ones.
+def keep_freed_memory() -> bool:
+    """Have this process keep the memory of arrays that it frees; return whether it does.
 
     By default glibc, the C library of most Linux systems, gives large arrays back at once; the
     system clears each page before it hands it out anew, which costs the textbook a fifth of its
-    time or more. Elsewhere nothing changes, nor with an old glibc, which refuses.
+    time or more. With another library, or an old glibc, which refuses, nothing changes.
     """
-    if sys.platform == "linux" and "CS_GNU_LIBC_VERSION" in os.confstr_names:
-        mallopt, most = ctypes.CDLL(None).mallopt, 2**31 - 1
-        if mallopt(_MMAP_THRESHOLD, most):
-            mallopt(_TRIM_THRESHOLD, most)
+    if sys.platform != "linux" or "CS_GNU_LIBC_VERSION" not in os.confstr_names:
+        return False
+    mallopt, most = ctypes.CDLL(None).mallopt, 2**31 - 1
+    return bool(mallopt(_MMAP_THRESHOLD, most) and mallopt(_TRIM_THRESHOLD, most))
 
 
 def available_processors() -> int:

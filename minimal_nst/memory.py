@@ -159,9 +159,9 @@ def _textbook(run: _Run) -> Needs:
         return 9 * most if run.gpu else min(9 * most, COLUMNS_BYTES // run.item)
 
     # a convolution's input and output, and on a CPU the like of the band
-    between = (3, 1) if run.gpu else (4, 1.5)
-    painting = 2 * run.kept + between[0] * largest + columns(largest) + gates
-    describing = run.seen + between[1] * described + columns(described)
+    maps = (3, 1) if run.gpu else (4, 1.5)
+    painting = 2 * run.kept + maps[0] * largest + columns(largest) + gates
+    describing = run.seen + maps[1] * described + columns(described)
     return fixed + (0 if run.gpu else CODES / run.item), painting, describing
 
 
@@ -190,7 +190,7 @@ def _fast(run: _Run) -> Needs:
     painting = kernels(content, run.every) + run.kept + 2 * run.targets + scratch + gates
     # the content has been seen; a style's own kernels come as it goes deeper, and its taps get smaller
     first = kernels(content, run.settings.content_taps)
-    seen = max(
+    looking = max(
         (
             values[tap] + max(first, kernels(style, [tap]))
             for values, style in zip(there, styles, strict=True)
@@ -199,7 +199,7 @@ def _fast(run: _Run) -> Needs:
         default=first,
     )
     largest = max((values[layer] for values in there for layer in between), default=0)
-    describing = seen + (2 + 1 / run.item) * largest  # of the gates, one step's
+    describing = looking + (2 + 1 / run.item) * largest  # of the gates, one step's
     return fixed + CODES / run.item + _buffers(run) * run.threads, painting, describing
 
 

@@ -190,12 +190,14 @@ FAULTS = """
 import resource
 import numpy as np
 import minimal_nst as nst
+from minimal_nst.backend import keep_freed_memory
 
 vgg = nst.VGG19(nst.load_weights(), conv={conv!r})
 for _ in range(3):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     np.ones(2**24, "float32")
     print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(int(keep_freed_memory()))
 """
 
 
@@ -210,6 +212,7 @@ def test_the_textbooks_arrays_are_not_given_back_to_the_system():
         printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         return [int(line) for line in printed.split()]
 
-    anew, (first, *again) = faults("winograd"), faults("im2col")
+    *anew, _ = faults("winograd")
+    first, *again, kept = faults("im2col")
     assert min(first, *anew) > 8
-    assert max(again) <= 8
+    assert max(again) <= 8 if kept else min(again) > 8  # an old glibc refuses

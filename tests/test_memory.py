@@ -55,6 +55,16 @@ def test_kernels_are_those_of_the_picture_that_is_looked_at(monkeypatch):
     assert large - memory.needed(settings, *shapes, threads=2) > 100 * 2**20
 
 
+def test_layers_of_a_style_are_described_one_by_one():
+    """Deeper ones need no room beside the first of a large style."""
+    shapes = (64, 64), [(1500, 1500)]
+    alone, with_another = (
+        memory.needed(Settings(size=64, optimizer="adam", style_layers=layers), *shapes, threads=2)
+        for layers in ("relu1_1", "relu1_1,relu5_1")
+    )
+    assert alone == with_another > 64 * 1500**2 * 4
+
+
 def test_kernels_are_counted_as_the_engine_keeps_them(weights, rng):
     """Numbers of each convolution's, those for the way back among them where they are copies."""
     vgg, shape = VGG19(weights), (40, 43)

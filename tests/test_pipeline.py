@@ -230,6 +230,23 @@ def test_starts(content, tmp_path):
         initial_picture(content, nst.Settings(init="nowhere.png"))
 
 
+def test_a_start_is_not_scaled_to_the_margin(content, style, tmp_path, monkeypatch):
+    Image.fromarray(content[::-1]).save(tmp_path / "turned.png")
+    seen, evaluate = [], nst.Objective.evaluate
+
+    def spy(objective, x):
+        seen.append(x)
+        return evaluate(objective, x)
+
+    monkeypatch.setattr(nst.Objective, "evaluate", spy)
+    turned = nst.Settings(size=72, iterations=1, spectrum=0, init=str(tmp_path / "turned.png"))
+    nst.stylize(content, style, turned)
+    (above, _), (left, _) = canvas(48, 72, turned.margin)
+    assert seen[0].shape == (64, 96, 3)
+    start = seen[0][above : above + 48, left : left + 72]
+    np.testing.assert_allclose(start, preprocess(content[::-1]), atol=1e-4)
+
+
 @pytest.mark.parametrize("colors", ["style", "luminance"])
 def test_a_painting_goes_on_from_where_it_ended(content, style, colors, tmp_path):
     """Its file, named as the start, loses roundings; and by luminance the colours that it was given."""

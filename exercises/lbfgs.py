@@ -32,7 +32,7 @@ optimization via quasi-Newton methods", algorithm 2.6 (line search).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -43,6 +43,9 @@ from minimal_nst.recording import recorder
 from minimal_nst.stacks import dot, inner
 
 Function = Callable[[Array], tuple[float, Array]]
+
+Memory = Mapping[str, Any]
+"""Name -> array or number."""
 
 DECREASE, CURVATURE = 1e-4, 0.9
 """The Wolfe conditions: how much of the first slope's promise a step must keep, and how much of
@@ -68,6 +71,10 @@ class Metric(Protocol):
 
     lengths: Array
 
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """What was learnt, by name; always the same arrays."""
+
     def learn(self, s: Array, y: Array) -> None:
         """Take note of a step and the change of the gradient along it."""
 
@@ -77,6 +84,11 @@ class Scaled:
 
     def __init__(self, like: Array) -> None:
         self.lengths = array_module(like).ones(1, like.dtype)
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """The multiple."""
+        return {"lengths": self.lengths}
 
     def learn(self, s: Array, y: Array) -> None:
         """Set the multiple."""
@@ -193,11 +205,12 @@ def lbfgs(
     evaluate: Function,
     x: Array,
     iterations: int,
-    report: Callable[[float], Any],
+    report: Callable[[float, Memory], Any],
     history: int,
     first_step: float = 1.0,
     metric: Metric | None = None,
     workers: Workers | None = None,
+    memory: Memory | None = None,
 ) -> str:
     """Minimise by L-BFGS.
 
@@ -209,7 +222,8 @@ def lbfgs(
         Where to start; not modified.
     iterations : int
     report : callable
-        Is told the loss after each iteration.
+        Is told after each iteration the loss, and all that the next one depends on: arrays, some of
+        which will be written to again.
     history : int
         How many pairs are remembered.
     first_step : float
@@ -219,15 +233,24 @@ def lbfgs(
         What the inverse Hessian begins as; by default a multiple of the identity.
     workers : Workers, optional
         Who share out what is asked of the pairs; by default one thread.
+    memory : mapping, optional
+        What an earlier run of the same history, metric and dtype reported last: to go on from there.
 
     Returns
     -------
     str
         Why it ended early; '' if all iterations are done.
     """
-    loss, g = evaluate(x)
+    if not memory:
+        loss, g = evaluate(x)
+        memory = {"x": x, "loss": loss, "g": g}
+    x, loss, g = memory["x"], float(memory["loss"]), memory["g"]
+    d: Array = memory.get("d")  # None: nothing is remembered
+    slope: Array = memory.get("slope")
     metric = metric or Scaled(g)
-    pairs = Pairs(history, g, workers)
+    pairs = Pairs(history, g, workers, memory if "added" in memory else None)
+    for name, array in metric.arrays.items():
+        array[...] = memory.get(name, array)
     call = recorder(array_module(x))
 
     def learn(s: Array, y: Array, g: Array) -> tuple[Array, Array]:
@@ -237,7 +260,6 @@ def lbfgs(
         d = direction(g, pairs, metric)
         return d, inner(g, d)
 
-    d: Array = None  # nothing is remembered
     for _ in range(iterations):
         anew = d is None
         if anew:
@@ -263,7 +285,6 @@ def lbfgs(
             d = None
             continue
         x, loss, g, before = found.x, found.loss, found.g, g
-        report(loss)
         if found.slope > start.slope:  # which differ by <s, y> / t
             d, slope = call(learn, found.s.astype(g.dtype, copy=False), g - before, g)
         elif anew:
@@ -271,4 +292,6 @@ def lbfgs(
         else:
             d = direction(g, pairs, metric)
             slope = inner(g, d)
+        ahead = {} if d is None else {"d": d, "slope": slope}
+        report(loss, {"x": x, "loss": loss, "g": g, **ahead, **pairs.arrays, **metric.arrays})
     return ""

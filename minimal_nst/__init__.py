@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .checkpoint import Checkpoint as Checkpoint
     from .errors import NSTError as NSTError
     from .objective import Objective as Objective
     from .pipeline import Painting as Painting, stylize as stylize
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .weights import load_weights as load_weights
 
 _HOMES = {
+    "Checkpoint": "checkpoint",
     "NSTError": "errors",
     "Objective": "objective",
     "PRESETS": "presets",

@@ -50,7 +50,6 @@ Mordvintsev, Pezzotti, Schubert & Olah (2018), "Differentiable Image Parameteriz
 from __future__ import annotations
 
 import math
-from collections import deque
 
 import numpy as np
 from scipy import fft
@@ -357,16 +356,21 @@ class Bands:
         starts = np.flatnonzero(np.diff(band.reshape(f.shape), axis=1, prepend=-1))
         self._starts = 3 * starts
         self._of_band = (self._band[starts, None] == range(band.max() + 1)).astype("float64")
-        self._energies: deque[np.ndarray] = deque(maxlen=self.STEPS)
+        self._energies: Array = np.zeros((self.STEPS, 3, band.max() + 1))
         self.lengths: Array = np.ones((*f.shape, 1), dtype)
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """What was learnt, by name; with other numbers in these arrays, something else was."""
+        return {"energies": self._energies, "lengths": self.lengths}
 
     def learn(self, s: Array, y: Array) -> None:
         """Take note of a step and the change of the gradient along it."""
-        energies = self._sums(s, y)
-        self._energies.append(energies)
-        of_s, of_y, _ = np.sum(self._energies, axis=0)
+        self._energies[:-1] = self._energies[1:]
+        self._energies[-1] = self._sums(s, y)
+        of_s, of_y, _ = self._energies.sum(axis=0)
         gamma = ((of_s + NOTHING * of_s.max()) / (of_y + NOTHING * of_y.max())) ** 0.5
-        _, of_y, of_both = energies
+        _, of_y, of_both = self._energies[-1]
         kappa = of_both.sum() / (gamma * of_y).sum()
         lengths = (kappa**0.5 * gamma).astype(self.lengths.dtype)
         np.take(lengths, self._band, out=self.lengths.reshape(-1), mode="clip")  # checks nothing
@@ -404,17 +408,17 @@ class GpuBands(Bands):
         starts = np.append(self._starts, self._band.size * 3)
         self._band, self._starts = (backend.upload(x, "int32") for x in (self._band, starts))
         self._of_band = backend.upload(self._of_band, "float64")
-        self._last = self._xp.zeros((self.STEPS, 3, bands))
+        self._energies = self._xp.zeros((self.STEPS, 3, bands))
         self._of_bands = self._xp.ones(bands, "float64")
         self.lengths = backend.upload(self.lengths, dtype)
 
     def learn(self, s: Array, y: Array) -> None:
         """See `Bands`."""
-        steps, _, bands = self._last.shape
-        last = self._xp.empty(self._last.shape, "float64")
-        last[:-1] = self._last[1:]
+        steps, _, bands = self._energies.shape
+        last = self._xp.empty(self._energies.shape, "float64")
+        last[:-1] = self._energies[1:]
         multiply(self._sums(s, y)[None], self._of_band[None], last[steps - 1 :])
-        self._last[...] = last
+        self._energies[...] = last
         self._lengths(last, bands, steps, NOTHING, self._of_bands, size=bands)
         self._spread(self._of_bands, self._band, self.lengths, size=self.lengths.size)
 

@@ -24,7 +24,7 @@ from scipy.optimize import OptimizeResult, minimize as scipy_minimize
 
 from .backend import Array, Workers, array_module
 from .errors import NotFinite, UsageError
-from .lbfgs import MINIMUM, NO_LOWER, Metric, lbfgs
+from .lbfgs import MINIMUM, NO_LOWER, Memory, Metric, lbfgs
 
 Function = Callable[[Array], tuple[float, Array]]
 
@@ -37,6 +37,9 @@ Callback = Callable[[Any], object]
 
 Stop = Callable[[], object]
 """Asked between evaluations; if the answer is true, the work ends there."""
+
+Report = Callable[[float, Memory], None]
+"""Told of each iteration: its loss, and all that the next one depends on."""
 
 
 @dataclass
@@ -131,6 +134,7 @@ def minimize(
     metric: Metric | None = None,
     adam: Mapping[str, float] | None = None,
     workers: Workers | None = None,
+    memory: dict[str, Any] | None = None,
 ) -> Minimum:
     """Minimise a function of an array.
 
@@ -165,6 +169,12 @@ def minimize(
         the decay.
     workers : Workers, optional
         Threads that share out what our L-BFGS asks of its pairs.
+    memory : dict, optional
+        Filled after each iteration with what is needed to go on from there: arrays, which the next
+        ones may write to, and numbers. If it is filled already, by an earlier run on the same
+        function, the work goes on from there and not from x0; `iterations` are those of both.
+        Adam and our L-BFGS go on as if they had not been interrupted. SciPy's takes no pairs, and
+        begins anew where it was.
 
     Returns
     -------
@@ -186,6 +196,9 @@ def minimize(
             raise UsageError(f"{name} is {hook!r}; it must be callable")
     xp = array_module(x0)
     best = Minimum(xp.array(x0, dtype="float64"))
+    begun: Memory = {}
+    if memory:
+        best, begun = _remembered(memory, method, best.x)
 
     def evaluate(x: Array) -> tuple[float, Array]:
         if best.losses and stop is not None and stop():
@@ -207,8 +220,11 @@ def minimize(
             best.x, best.loss = x, loss  # each method evaluates arrays that it won't write to again
         return loss, g
 
-    def report(loss: float) -> None:
+    def report(loss: float, ahead: Memory) -> None:
         best.iterations += 1
+        if memory is not None:
+            memory.clear()
+            memory.update(_to_remember(best, method, ahead))
         if callback is None:
             return
         try:
@@ -221,13 +237,17 @@ def minimize(
     deadline = time.monotonic() + max_seconds
     options = {
         "learning_rate": learning_rate,
-        "history": min(history, iterations),  # SciPy makes room for all of them beforehand
+        # all of them have room beforehand; and more, if more iterations may be asked for later
+        "history": min(history, iterations) if memory is None else history,
         "metric": metric,
         "adam": adam or {},
         "workers": workers,
+        "memory": begun,
     }
+    left = iterations - best.iterations
     try:
-        best.stopped_because = methods[method](evaluate, best.x, iterations, report, options)
+        because = methods[method](evaluate, best.x, left, report, options) if left > 0 else ""
+        best.stopped_because = because or _done(iterations)
     except _End as end:
         best.stopped_because, best.asked = str(end), end.asked
     except _Raised as carrier:
@@ -244,7 +264,7 @@ def _lbfgs(
     evaluate: Function,
     x0: np.ndarray,
     iterations: int,
-    report: Callable[[float], None],
+    report: Report,
     options: dict[str, Any],
 ) -> str:
     """Limited-memory BFGS by SciPy, without bounds and without tolerances.
@@ -255,14 +275,18 @@ def _lbfgs(
     nothing, and grows but slowly. It therefore moves u, with x = x0 + sqrt(n) u: then the first
     trial's root mean square is 1 in the units of x.
     """
+    x0 = options["memory"].get("x", x0)
     unit = math.sqrt(x0.size)
+    x = x0
 
     def flat(u: np.ndarray) -> tuple[float, np.ndarray]:
-        loss, g = evaluate(x0 + unit * u.reshape(x0.shape))
+        nonlocal x
+        x = x0 + unit * u.reshape(x0.shape)
+        loss, g = evaluate(x)
         return loss, unit * np.ravel(g)
 
     def callback(intermediate_result: OptimizeResult) -> None:
-        report(intermediate_result.fun)
+        report(intermediate_result.fun, {"x": x})  # an iteration ends where it evaluated last
 
     end = scipy_minimize(
         flat,
@@ -279,7 +303,7 @@ def _lbfgs(
         },
     )
     if end.status == 1:
-        return _done(iterations)
+        return ""
     if end.status == 0:
         return MINIMUM
     return NO_LOWER
@@ -289,37 +313,64 @@ def _own_lbfgs(
     evaluate: Function,
     x0: Array,
     iterations: int,
-    report: Callable[[float], None],
+    report: Report,
     options: dict[str, Any],
 ) -> str:
     """L-BFGS by hand, which needs no copies in float64."""
-    history, metric, workers = (options[name] for name in ("history", "metric", "workers"))
-    end = lbfgs(evaluate, x0, iterations, report, history, metric=metric, workers=workers)
-    return end or _done(iterations)
+    names = "history", "metric", "workers", "memory"
+    return lbfgs(evaluate, x0, iterations, report, **{name: options[name] for name in names})
 
 
 def _adam(
     evaluate: Function,
     x0: Array,
     iterations: int,
-    report: Callable[[float], None],
+    report: Report,
     options: dict[str, Any],
 ) -> str:
     """Adam: steps along the mean gradient, divided by its size (Kingma & Ba 2015, algorithm 1)."""
     known = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "decay": 1.0, "decay_every": 50}
     beta1, beta2, epsilon, decay, decay_every = {**known, **options["adam"]}.values()
-    xp = array_module(x0)
-    x, m, v = x0, xp.zeros_like(x0), xp.zeros_like(x0)
-    _, g = evaluate(x)
-    for t in range(1, iterations + 1):
+    xp, memory = array_module(x0), options["memory"]
+    if not memory:
+        m, v = xp.zeros_like(x0), xp.zeros_like(x0)
+        memory = {"x": x0, "m": m, "v": v, "g": evaluate(x0)[1], "t": 0}
+    x, m, v, g, done = (memory[name] for name in ("x", "m", "v", "g", "t"))
+    for t in range(int(done) + 1, int(done) + iterations + 1):
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g * g
         m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
         step = options["learning_rate"] * decay ** ((t - 1) // decay_every)
         x = x - step * m_hat / (xp.sqrt(v_hat) + epsilon)
         loss, g = evaluate(x)
-        report(loss)
-    return _done(iterations)
+        report(loss, {"x": x, "m": m, "v": v, "g": g, "t": t})
+    return ""
+
+
+def _to_remember(best: Minimum, method: str, ahead: Memory) -> Memory:
+    """All that goes on depends on, after an iteration."""
+    of_best = {"best_x": best.x, "best_loss": best.loss, "losses": best.losses}
+    counts = {"iterations": best.iterations, "evaluations": best.evaluations}
+    return {"method": method, **of_best, **counts, **ahead}
+
+
+def _remembered(memory: Memory, method: str, x0: Array) -> tuple[Minimum, Memory]:
+    """The minimum that was come to, and what the method needs, where x0 is."""
+    if memory["method"] != method or memory["x"].shape != x0.shape:
+        raise UsageError(
+            f"what is remembered is of {memory['method']} and {memory['x'].shape}, and not of "
+            f"{method} and {x0.shape}; begin with nothing"
+        )
+    xp = array_module(x0)
+    losses = list(memory["losses"])[
+        : memory["evaluations"]
+    ]  # those of half an iteration come again
+    best = Minimum(xp.asarray(memory["best_x"]), memory["best_loss"], losses, memory["iterations"])
+    ahead = {name: memory[name] for name in memory.keys() - _to_remember(best, method, {}).keys()}
+    return best, {
+        name: value if isinstance(value, int | float) else xp.asarray(value)
+        for name, value in ahead.items()
+    }
 
 
 def _done(iterations: int) -> str:

@@ -17,7 +17,7 @@ Glossary::
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from .backend import Array, Workers, array_module, kernel
@@ -141,30 +141,51 @@ class Pairs:
         Of the shape and dtype of each.
     workers : Workers, optional
         Who share out what is asked; by default one thread.
+    arrays : mapping, optional
+        What others, of the same history, have remembered: their `arrays`, which are theirs no more.
     """
 
-    def __init__(self, history: int, like: Array, workers: Workers | None = None) -> None:
+    def __init__(
+        self,
+        history: int,
+        like: Array,
+        workers: Workers | None = None,
+        arrays: Mapping[str, Array] | None = None,
+    ) -> None:
         xp = array_module(like)
         on_gpu = hasattr(xp, "ElementwiseKernel")
         kind, table = (GpuStack, GpuTable) if on_gpu else (Stack, Table)
         workers = workers or Workers(1)
-        self._history = history
-        self._added = xp.zeros(1, "int32") if on_gpu else 0
+        self._history, self._on_gpu = history, on_gpu
+        self._added = xp.zeros(1, "int32")
         self._s, self._y = kind(history, like, workers), kind(history, like, workers)
         self._table = table(history, like)
         self._known: tuple[Array, Array] = None, None
+        if arrays:
+            self._added = arrays["added"]
+            self._table.inverse, self._table.diagonal = arrays["inverse"], arrays["diagonal"]
+            self._s.arrays = arrays["s"], arrays["s_scales"]
+            self._y.arrays = arrays["y"], arrays["y_scales"]
 
     def __len__(self) -> int:
         """How many; on a GPU, which is not asked, all that there is a place for: zeros where none is."""
-        return min(self._added, self._history) if isinstance(self._added, int) else self._history
+        return self._history if self._on_gpu else min(self._added.item(), self._history)
 
     def __iter__(self) -> Iterator[Pair]:
         """From the oldest to the youngest, those that count."""
-        added = self._added if isinstance(self._added, int) else self._added.item()
+        added = self._added.item()
         for number in range(added - len(self), added):
             place = number % self._history
             if self.diagonal[place] > 0:
                 yield Pair(self._s.get(place), self._y.get(place))
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """All that is remembered, by name."""
+        table = {"inverse": self._table.inverse, "diagonal": self._table.diagonal}
+        s = dict(zip(("s", "s_scales"), self._s.arrays, strict=True))
+        y = dict(zip(("y", "y_scales"), self._y.arrays, strict=True))
+        return {"added": self._added, **table, **s, **y}
 
     @property
     def inverse(self) -> Array:
@@ -191,7 +212,7 @@ class Pairs:
             Of which `dot_s` will be asked next: both need a pass over the steps, and share it.
         """
         self._known = None, None
-        place = self._added % self._history
+        place = (self._added if self._on_gpu else self._added.item()) % self._history
         self._added += 1
         self._s.put(place, s)
         others = [self._y.put(place, y)] + ([] if g is None else [g])

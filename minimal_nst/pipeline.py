@@ -15,6 +15,7 @@ import scipy.fft
 from . import colors, images, memory, regions
 from .architecture import canvas
 from .backend import CPU, Array, Backend, select, sum_of
+from .checkpoint import Checkpoint
 from .coordinates import ROW, ROW_ON_GPU, Spectrum, bands
 from .errors import NotFinite, UsageError
 from .images import Picture
@@ -103,6 +104,7 @@ def stylize(
     stop: Stop | None = None,
     content_masks: Iterable[Picture] | None = None,
     style_masks: Iterable[Picture | None] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Painting:
     """Paint the content in the style.
 
@@ -123,6 +125,10 @@ def stylize(
         For each style, where it is wanted: white. What is black in all of them stays as it is.
     style_masks : pictures, optional
         For each style, what of it is taken: white. None is all of it.
+    checkpoint : Checkpoint, optional
+        Filled as it is painted, so that at every moment, in a callback or after whatever end, it can
+        be saved or given again; if it is filled already, the painting goes on from there. The pictures
+        and masks must be the same; `Settings.iterations` are those of before as well.
 
     Returns
     -------
@@ -150,7 +156,14 @@ def stylize(
     backend = select(settings.device)
     with backend.working(), backend.products(settings.precision):
         return _stylize(
-            content, style, settings, backend, callback, stop, (content_masks, style_masks)
+            content,
+            style,
+            settings,
+            backend,
+            callback,
+            stop,
+            (content_masks, style_masks),
+            checkpoint,
         )
 
 
@@ -162,10 +175,13 @@ def _stylize(
     callback: Callback | None,
     stop: Stop | None,
     given_masks: tuple[Any, Any],
+    checkpoint: Checkpoint | None,
 ) -> Painting:
     deadline = time.monotonic() + (settings.max_seconds or math.inf)
     pictures, shares = gather(style, settings.style_blend_weights)
     settings = replace(settle(settings, content), style_blend_weights=shares)
+    if checkpoint is not None:
+        checkpoint.begin(settings, backend)
     masks = Masks(content, pictures, *given_masks)
     scales = list(each_scale(settings))
     shapes = [_measure(content, pictures, scale) for scale in scales]
@@ -180,16 +196,18 @@ def _stylize(
     if pictures:
         memory.check(settings, *shapes[-1], vgg.workers.threads, masks.given, backend.free())
     full = _load(content, settings)
-    done: list[Painting] = []
+    done = [] if checkpoint is None else [Painting(**scale) for scale in checkpoint.coarser]
     try:
-        for scale in scales:
+        for scale in scales[len(done) :]:
             image = full if scale.size == settings.size else _load(content, scale)
             problem = _posed(vgg, image, pictures, scale, masks, done)
             tell = _telling(callback, done, full, settings, scale.longer)
             seconds = deadline - time.monotonic()
-            done.append(_paint(*problem, tell, stop, seconds))
+            done.append(_paint(*problem, tell, stop, seconds, checkpoint))
             if done[-1].asked:
                 break
+            if checkpoint is not None and scale is not scales[-1]:
+                checkpoint.next_scale(done[-1])
     except BaseException as error:
         if "painting" in vars(error):
             done.append(vars(error)["painting"])
@@ -314,6 +332,7 @@ def _paint(
     tell: Tell | None,
     stop: Stop | None,
     seconds: float,
+    checkpoint: Checkpoint | None,
 ) -> Painting:
     """Paint at one scale; whatever ends it is raised with the best picture in `painting`.
 
@@ -333,6 +352,9 @@ def _paint(
     origin = home.upload(start, "float64")
     region = None if where is None else home.upload(where, "float64")
     terms: list[dict[str, float]] = []
+    if checkpoint is not None:
+        known = checkpoint.memory.get("evaluations", 0)  # those of half an iteration come again
+        terms = checkpoint.terms = checkpoint.terms[:known]
 
     def picture(z: Array) -> tuple[Array]:
         return (_moved(origin, region, space.forward(z)),)
@@ -373,6 +395,7 @@ def _paint(
                 metric=bands(space.frequencies, vgg.dtype, home) if settings.spectrum else None,
                 adam={name: getattr(settings, name) for name in ADAM},
                 workers=vgg.workers,
+                memory=None if checkpoint is None else checkpoint.memory,
             )
     except BaseException as error:
         best: Minimum = vars(error).get("minimum", Minimum(start))

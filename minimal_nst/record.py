@@ -185,14 +185,19 @@ def differences(record: dict[str, Any], other: dict[str, Any]) -> list[str]:
     list of str
         Of each, a line; empty if none.
     """
-    lines = []
-    for what in ("content", "styles", "weights", "init", "content_masks", "style_masks"):
-        if (what in record or what in other) and _hashes(record, what) != _hashes(other, what):
-            lines.append(f"{what}: another file than the record's")
+    others = [what for what in other_files(record, other) if what in record]  # not what is added
+    lines = [f"{what}: another file than the record's" for what in others]
     for name, here in other["versions"].items():
         if (there := record["versions"].get(name)) != here:
             lines.append(f"{name} {here} instead of {there}")
     return lines
+
+
+def other_files(record: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Return of which kinds two records, as in `differences`, have other files."""
+    kinds = "content", "styles", "weights", "init", "content_masks", "style_masks"
+    known = (what for what in kinds if what in record or what in other)
+    return [what for what in known if _hashes(record, what) != _hashes(other, what)]
 
 
 def _hashes(record: dict[str, Any], what: str) -> list[Any]:

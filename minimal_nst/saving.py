@@ -7,9 +7,9 @@ import io
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin
@@ -137,18 +137,36 @@ def save(
     UsageError
         If the suffix is none of these.
     """
-    path = check_output(path).resolve()  # through a link, its target is replaced
+    path = check_output(path)
     kind, options = WRITABLE[path.suffix.lower()]
-    buffer = io.BytesIO()
+    buffer = io.BytesIO()  # Pillow needs to go back in some formats
     picture = Image.fromarray(image)
     if opacity is not None and kind != "JPEG":
         picture.putalpha(Image.fromarray(opacity))
     picture.save(buffer, format=kind, **options, **_described(kind, description))
+    replace(path, lambda file: file.write(buffer.getvalue()))
+
+
+def replace(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
+    """Write a file so that at every moment there is either the old one or the whole new one.
+
+    Parameters
+    ----------
+    path : path
+    write : callable
+        Writes to a file that is open for it.
+
+    Raises
+    ------
+    FileError
+        If it cannot be written; what was there before is untouched.
+    """
+    path = Path(path).resolve()  # through a link, its target is replaced
     temporary = None
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".minimal_nst-")
         with os.fdopen(descriptor, "wb") as file:
-            file.write(buffer.getvalue())
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())

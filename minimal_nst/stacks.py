@@ -189,6 +189,15 @@ class Stack:
         self._numbers = xp.zeros((height, places, width), kept)
         self._scales = xp.ones((height, places, self.SCALES), like.dtype)
 
+    @property
+    def arrays(self) -> tuple[Array, Array]:
+        """All that is kept; may be set to what another stack has kept, and is written to then."""
+        return self._numbers, self._scales
+
+    @arrays.setter
+    def arrays(self, arrays: tuple[Array, Array]) -> None:
+        self._numbers, self._scales = arrays
+
     def put(self, place: int, a: Array) -> Array:
         """Keep an array there, and return it as it is kept."""
         rows = _rows(a)

@@ -370,7 +370,7 @@ def test_no_input_is_overwritten_under_another_name(capsys, monkeypatch, tmp_pat
     ],
 )
 def test_failures_are_one_line_each(capsys, monkeypatch, out, tmp_path, failure, code, message):
-    def fail(*_):
+    def fail(*_, **__):
         raise failure
 
     monkeypatch.setattr(pipeline, "stylize", fail)
@@ -384,8 +384,8 @@ def test_a_place_that_vanishes_during_the_work_loses_nothing(capsys, monkeypatch
     monkeypatch.setattr("tempfile.tempdir", str(refuge))
     stylize = pipeline.stylize
 
-    def and_remove(*args):
-        painting = stylize(*args)
+    def and_remove(*args, **named):
+        painting = stylize(*args, **named)
         folder.rmdir()
         return painting
 

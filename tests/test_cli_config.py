@@ -19,7 +19,7 @@ def seen(monkeypatch):
     """What the pipeline is called with."""
     calls = []
 
-    def stylize(content, styles, settings, *_):
+    def stylize(content, styles, settings, *_, **__):
         calls.append((content, styles, settings))
         raise OutOfMemory("enough")
 

@@ -386,6 +386,7 @@ class Diagonal:
     def __init__(self, diagonal):
         self.lengths = 1 / diagonal
         self.learnt = 0
+        self.arrays = {"lengths": self.lengths}
 
     def learn(self, s, y):
         self.learnt += 1
@@ -539,7 +540,7 @@ def test_first_step_and_dtypes():
         loss, g = quadratic(x)
         return loss, g.astype("float32")
 
-    lbfgs.lbfgs(f, np.zeros(50), 2, lambda _: None, 5)
+    lbfgs.lbfgs(f, np.zeros(50), 2, lambda *_: None, 5)
     assert np.sqrt(np.mean((seen[1] - seen[0]) ** 2)) == pytest.approx(1, rel=1e-6)
     g = np.ones(4, "float32")
     pair = Pair(g, 2 * g)
@@ -572,7 +573,7 @@ def test_same_on_a_device(rng):
             seen.append(dot(x - 3, x - 3))
             return seen[-1], g
 
-        lbfgs.lbfgs(f, send(np.arange(5.0)), 4, lambda _: None, 5)
+        lbfgs.lbfgs(f, send(np.arange(5.0)), 4, lambda *_: None, 5)
         losses.append(seen)
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-12, atol=1e-25)
 
@@ -586,7 +587,7 @@ def test_after_a_line_search_that_failed_it_begins_anew():
         failing = 2 < len(points) <= 2 + lbfgs.TRIALS
         return 1e6 * float(x @ x) + 1e12 * failing, 2e6 * x
 
-    lbfgs.lbfgs(f, np.linspace(1, 2, 30), 3, lambda _: None, 5)
+    lbfgs.lbfgs(f, np.linspace(1, 2, 30), 3, lambda *_: None, 5)
     restart = points[2 + lbfgs.TRIALS]
     assert np.sqrt(np.mean((restart - points[1]) ** 2)) == pytest.approx(1)
 

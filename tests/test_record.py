@@ -99,6 +99,15 @@ def test_other_pictures_or_versions_are_told(capsys, painting, tmp_path, monkeyp
     ]
 
 
+def test_a_start_that_is_added_is_meant(capsys, painting, tmp_path):
+    """A painting that goes on begins with itself, of which its record knows nothing."""
+    second = tmp_path / "second.png"
+    args = ["stylize", CONTENT, STYLE, "-q", "--from"]
+    assert run(capsys, *args, painting, "--init", painting, "-o", second) == (0, "", "")
+    code, _, stderr = run(capsys, *args, second, "--init", second, "-o", tmp_path / "third.png")
+    assert (code, stderr.count("init: another file than the record's")) == (0, 1)
+
+
 def test_without_a_record(capsys, tmp_path):
     path = tmp_path / "o.png"
     paint(CONTENT, STYLE, "-o", path, *QUICK, "--no-metadata")

@@ -70,6 +70,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
         {
             "architecture",
             "backend",
+            "checkpoint",
             "colors",
             "coordinates",
             "errors",
@@ -86,6 +87,10 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
             "weights",
         },
         {"numpy", "scipy"},
+    ),
+    "checkpoint": (
+        {"__version__", "backend", "errors", "record", "saving", "settings"},
+        {"numpy"},
     ),
     "reconstruction": ({"errors", "images", "optimize", "pipeline", "settings"}, set()),
     "record": ({*LEAVES, "__version__", "images", "pipeline", "settings", "weights"}, set()),

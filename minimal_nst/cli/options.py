@@ -69,6 +69,12 @@ class Output:
     log: str | None = option(
         None, "each evaluation's losses, as it goes: .csv or .jsonl", metavar="FILE"
     )
+    checkpoint: str | None = option(
+        None,
+        "keep here what is needed to go on, every minute and at the end; if FILE is there, the same "
+        "command goes on from it",
+        metavar="FILE",
+    )
     no_alpha: bool = option(False, "paint all of a content that is transparent in places")
     no_metadata: bool = option(
         False, "leave out the record of how it was painted, which show prints and --from repeats"

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import FileError, RunError
+from ..errors import FileError, RunError, UsageError
 from ..settings import Settings
 from .endings import Endings
 from .options import Output
@@ -19,6 +19,7 @@ from .output import NOTHING_PAINTED, PROGRAM, count, fail, say, warn
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..checkpoint import Checkpoint
     from ..pipeline import Painting, PaintingProgress
 
 
@@ -59,26 +60,41 @@ def paint(
         text = "" if output.no_metadata else record.finished(made, painting)
         saving.save(painting.image, path, opacity, text)
 
-    watch = Watch(output, target, inputs, save)
+    checkpoint = None
+    if output.checkpoint:
+        checkpoint = checkpoint_at(saving.check_place(output.checkpoint, inputs), made, settings)
+        if not output.quiet and checkpoint.iterations:
+            so_far = count(checkpoint.iterations, "iteration")
+            say(f"{PROGRAM}: {output.checkpoint}: it goes on after {so_far}", sys.stderr)
+    watch = Watch(output, target, inputs, save, settings.sizes, checkpoint)
     start = time.monotonic()
     with Endings(after) as endings:
         try:
-            with Bar(settings.iterations * len(settings.sizes), output.quiet) as bar:
+            begun = 0 if checkpoint is None else checkpoint.iterations
+            with Bar(settings.iterations * len(settings.sizes), output.quiet, begun) as bar:
 
                 def callback(progress: PaintingProgress) -> None:
                     endings.painted = True
                     bar.update(progress)
                     watch.update(progress)
 
-                painting = stylize(content, styles, settings, callback, endings.asked, **masks)
+                painting = stylize(
+                    content,
+                    styles,
+                    settings,
+                    callback,
+                    endings.asked,
+                    **masks,
+                    checkpoint=checkpoint,
+                )
         except BaseException as error:
             best: Painting | None = getattr(error, "painting", None)
-            watch.finish(best, settings.sizes)
+            watch.finish(best)
             if best is not None and best.lowered:
                 save_somewhere(save, best, target)
                 say(f"{PROGRAM}: the best picture so far is kept in {target}", sys.stderr)
             raise
-        watch.finish(painting, settings.sizes)
+        watch.finish(painting)
         if not painting.lowered:
             if endings.asked():
                 return fail(NOTHING_PAINTED, endings.exit_code)
@@ -88,6 +104,21 @@ def paint(
         if not output.quiet:
             say(f"{target}: {summary(painting, time.monotonic() - start)}", sys.stdout)
         return endings.exit_code if endings.asked() else 0
+
+
+def checkpoint_at(path: Path, made: dict[str, Any], settings: Settings) -> Checkpoint:
+    """Read that of a painting that is made of the same, and alike; a new one if there is none."""
+    from .. import record
+    from ..backend import select
+    from ..checkpoint import Checkpoint
+
+    if not path.exists():
+        return Checkpoint(made=made)
+    checkpoint = Checkpoint.load(path)
+    if others := record.other_files(checkpoint.made, made):
+        raise UsageError(f"{path} was begun with another {others[0]}; choose another --checkpoint")
+    checkpoint.begin(settings, select(settings.device))
+    return checkpoint
 
 
 def opacity_of(content: str, size: int, target: Path) -> np.ndarray | None:

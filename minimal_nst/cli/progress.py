@@ -26,15 +26,24 @@ class Bar:
         How many there will be.
     quiet : bool
         Show nothing.
+    begun : int
+        How many there have been, if an earlier run is gone on with.
     """
 
-    def __init__(self, iterations: int, quiet: bool) -> None:
+    def __init__(self, iterations: int, quiet: bool, begun: int = 0) -> None:
         self.quiet = quiet
         self.last = time.monotonic()
         self.first: tuple[float, int] | None = None
         shown = not quiet and sys.stderr is not None and sys.stderr.isatty()
         columns, rows = shutil.get_terminal_size()  # 80 and 24 where the terminal says 0
-        self.bar = tqdm(total=iterations, disable=not shown, unit="it", ncols=columns, nrows=rows)
+        self.bar = tqdm(
+            total=iterations,
+            initial=begun,
+            disable=not shown,
+            unit="it",
+            ncols=columns,
+            nrows=rows,
+        )
 
     def update(self, progress: PaintingProgress) -> None:
         """Take note of one more iteration: the callback of the optimiser."""

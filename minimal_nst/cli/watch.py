@@ -1,4 +1,4 @@
-"""What can be watched while it is painted: numbered pictures, one that is rewritten, a log."""
+"""What is written while it is painted: numbered pictures, one that is rewritten, a log, a checkpoint."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import csv
 import glob
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from .. import saving
+from ..checkpoint import Checkpoint
 from ..errors import FileError, UsageError
 from ..objective import by_kind
 from ..pipeline import Painting, PaintingProgress
@@ -18,6 +19,10 @@ from .options import Output
 from .output import warn
 
 SECONDS_BETWEEN_PREVIEWS = 2.0
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
+
+SHARE_OF_CHECKPOINTS = 0.02
+"""Of the time, at most."""
 
 Save = Callable[[Painting, Path], None]
 
@@ -31,13 +36,17 @@ class Watch:
     Parameters
     ----------
     output : Output
-        Its save_every, preview and log are used.
+        Its save_every, preview, log and checkpoint are used.
     target : Path
         The painting, whose name the numbered ones have.
     inputs : list
         What must not be overwritten.
     save : callable
         Writes a painting to a path.
+    sizes : sequence of int
+        The longer side at each scale.
+    checkpoint : Checkpoint, optional
+        To be kept. If it is not empty, the log is gone on with as well.
 
     Raises
     ------
@@ -45,18 +54,38 @@ class Watch:
         If a place cannot be written to, or is an input.
     """
 
-    def __init__(self, output: Output, target: Path, inputs: list[Any], save: Save) -> None:
+    def __init__(
+        self,
+        output: Output,
+        target: Path,
+        inputs: list[Any],
+        save: Save,
+        sizes: Sequence[int],
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
         self.every = output.save_every
         self.target = target
         self.save = save
         self.preview = saving.check_output(output.preview, inputs) if output.preview else None
-        self.log = Log(output.log, inputs) if output.log else None
-        if self.preview and self.preview.resolve() == target.resolve():
-            raise UsageError(f"{target} is the painting and the preview; choose another name")
+        self.sizes = sizes
+        self.checkpoint, self.kept = checkpoint, Path(output.checkpoint or "")
+        written = zip(sizes, checkpoint.evaluations if checkpoint else [], strict=False)
+        self.log = Log(output.log, inputs, dict(written)) if output.log else None
+        places = {
+            "the painting": target,
+            "the preview": self.preview,
+            "the log": self.log.path if self.log else None,
+            "the checkpoint": self.kept if checkpoint else None,
+        }
+        whose: dict[Path, str] = {}
+        for what, path in places.items():
+            if path and (other := whose.setdefault(path.resolve(), what)) != what:
+                raise UsageError(f"{path} is {other} and {what}; choose another name")
         if self.every:
             for frame in target.parent.glob(f"{glob.escape(target.stem)}-*{target.suffix}"):
                 saving.check_output(frame, inputs)
         self.last = -SECONDS_BETWEEN_PREVIEWS
+        self.next_checkpoint = time.monotonic() + SECONDS_BETWEEN_CHECKPOINTS
         self.told: set[str] = set()
 
     def update(self, progress: PaintingProgress) -> None:
@@ -71,14 +100,24 @@ class Watch:
         if self.preview and now - self.last >= SECONDS_BETWEEN_PREVIEWS:
             self._write("preview", self.save, progress.painting, self.preview)
             self.last = time.monotonic()
+        if now >= self.next_checkpoint:
+            self._keep()
+            took = time.monotonic() - now
+            pause = max(SECONDS_BETWEEN_CHECKPOINTS, took / SHARE_OF_CHECKPOINTS)
+            self.next_checkpoint = time.monotonic() + pause
 
-    def finish(self, painting: Painting | None, sizes: Iterable[int]) -> None:
-        """Write what is left of the log, whatever has ended the work."""
+    def finish(self, painting: Painting | None) -> None:
+        """Write the checkpoint and what is left of the log, whatever has ended the work."""
+        self._keep()
         if painting is None:
             return
-        for scale, size in zip([*painting.coarser, painting], sizes, strict=False):
+        for scale, size in zip([*painting.coarser, painting], self.sizes, strict=False):
             if self.log:
                 self._write("log", self.log.write, size, scale.terms)
+
+    def _keep(self) -> None:
+        if self.checkpoint and self.checkpoint.evaluations:
+            self._write("checkpoint", self.checkpoint.save, self.kept)
 
     def _write(self, what: str, write: Callable[..., None], *arguments: Any) -> None:
         try:
@@ -103,15 +142,18 @@ class Log:
         With the suffix .csv or .jsonl.
     inputs : list
         What must not be overwritten.
+    written : mapping
+        Size -> how many evaluations an earlier run has written, if one is gone on with: its log gets
+        more rows then.
     """
 
-    def __init__(self, path: str, inputs: list[Any]) -> None:
+    def __init__(self, path: str, inputs: list[Any], written: Mapping[int, int]) -> None:
         self.path = saving.check_place(path, inputs)
         if self.path.suffix.lower() not in (".csv", ".jsonl"):
             raise UsageError(f"{path}: a log is a .csv or a .jsonl; choose one of these")
         self.start = time.monotonic()
-        self.rows = 0
-        self.written: dict[int, int] = {}
+        self.written = dict(written)
+        self.rows = sum(self.written.values())
 
     def write(self, size: int, terms: list[dict[str, float]]) -> None:
         """Write the evaluations at this size that are not written yet."""
@@ -141,6 +183,6 @@ class Log:
             file.write(json.dumps(row) + "\n")
             return
         writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        if self.rows == 1:
+        if file.tell() == 0:
             writer.writeheader()
         writer.writerow(row)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -320,19 +321,24 @@ def check(
     if settings.force or free is None or need <= free:
         return
 
-    def fits(size: int) -> bool:
-        scale = size / settings.longer
-        smaller = [s if settings.style_size else _scaled(s, scale) for s in styles]
-        return needed(settings, _scaled(content, scale), smaller, threads, masked, gpu) <= free
+    def fits(size: float, style_size: float) -> bool:  # as shares of what was asked for
+        smaller = [_scaled(style, style_size) for style in styles]
+        return needed(settings, _scaled(content, size), smaller, threads, masked, gpu) <= free
 
-    low, high = 0, settings.longer  # low fits or is 0, high does not fit
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    advice = f"choose size {low} or less" if low >= SMALLEST else "free some memory"
+    whole = settings.style_size
+    ways: dict[str, tuple[int, Callable[[float], bool]]] = {
+        "size": (settings.longer, lambda share: fits(share, 1 if whole else share))
+    }
+    if whole and whole > settings.longer:  # the larger ones should be smaller first
+        ways["style_size"] = whole, lambda share: fits(1, share)
+    most = 0
+    while ways and most < SMALLEST:
+        name, (asked, enough) = ways.popitem()
+        most = bisect_left(range(1, asked), True, key=lambda size: not enough(size / asked))
+    advice = f"choose {name} {most} or less" if most >= SMALLEST else "free some memory"
     whose = "the GPU's memory" if gpu else "memory"
     raise OutOfMemory(
-        f"size {settings.size} needs about {need / 1e9:.3g} GB of {whose}, of which "
+        f"{name} {asked} needs about {need / 1e9:.3g} GB of {whose}, of which "
         f"{free / 1e9:.3g} GB are free; {advice}, or try it all the same with force"
     )
 

@@ -154,6 +154,21 @@ def test_the_size_that_is_named_fits_and_the_next_does_not(small, style_size):
         assert (memory.needed(settings, content, [style], 2) <= GIB) == fits
 
 
+def test_a_style_that_is_too_large_is_named(small):
+    """And not the painting, which would fit."""
+    settings = Settings(size=384, style_size=30000)
+    content, style = (288, 384), (22500, 30000)
+    with pytest.raises(OutOfMemory, match="^style_size 30000 needs about") as caught:
+        memory.check(settings, content, [style], 2)
+    size = int(str(caught.value).partition("choose style_size ")[2].split()[0])
+    assert 384 < size < 3000
+    for side, fits in ((size, True), (size + 1, False)):
+        smaller = round(22500 * side / 30000), side
+        assert (memory.needed(settings, content, [smaller], 2) <= GIB) == fits
+    with pytest.raises(OutOfMemory, match="^size 4000 needs about .*; free some memory"):
+        memory.check(Settings(size=4000, style_size=5000), (3000, 4000), [(3750, 5000)], 2)
+
+
 def test_force_and_not_knowing_go_on(small, monkeypatch):
     memory.check(Settings(size=4000, force=True), (3000, 4000), [(3000, 4000)], 2)
     monkeypatch.setattr(memory, "available", lambda: None)

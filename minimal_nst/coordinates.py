@@ -360,7 +360,7 @@ class Bands:
         self.lengths: Array = np.ones((*f.shape, 1), dtype)
 
     @property
-    def arrays(self) -> dict[str, Array]:
+    def state(self) -> dict[str, Array]:
         """What was learnt, by name; with other numbers in these arrays, something else was."""
         return {"energies": self._energies, "lengths": self.lengths}
 

@@ -69,7 +69,7 @@ class Metric(Protocol):
     lengths: Array
 
     @property
-    def arrays(self) -> dict[str, Array]:
+    def state(self) -> dict[str, Array]:
         """What was learnt, by name; always the same arrays."""
 
     def learn(self, s: Array, y: Array) -> None:
@@ -83,7 +83,7 @@ class Scaled:
         self.lengths = array_module(like).ones(1, like.dtype)
 
     @property
-    def arrays(self) -> dict[str, Array]:
+    def state(self) -> dict[str, Array]:
         """The multiple."""
         return {"lengths": self.lengths}
 
@@ -251,7 +251,7 @@ def lbfgs(
     slope: Array = memory.get("slope")
     metric = metric or Scaled(g)
     pairs = Pairs(history, g, workers, memory if "added" in memory else None)
-    for name, array in metric.arrays.items():
+    for name, array in metric.state.items():
         array[...] = memory.get(name, array)
     call = recorder(array_module(x))
 
@@ -295,5 +295,5 @@ def lbfgs(
             d = direction(g, pairs, metric)
             slope = inner(g, d)
         ahead = {} if d is None else {"d": d, "slope": slope}
-        report(loss, {"x": x, "loss": loss, "g": g, **ahead, **pairs.arrays, **metric.arrays})
+        report(loss, {"x": x, "loss": loss, "g": g, **ahead, **pairs.state, **metric.state})
     return ""

@@ -174,7 +174,7 @@ def minimize(
         ones may write to, and numbers. If it is filled already, by an earlier run on the same
         function, the work goes on from there and not from x0; `iterations` are those of both.
         Adam and our L-BFGS go on as if they had not been interrupted. SciPy's takes no pairs, and
-        begins anew where it was.
+        begins anew at the best point.
 
     Returns
     -------
@@ -275,18 +275,14 @@ def _lbfgs(
     nothing, and grows but slowly. It therefore moves u, with x = x0 + sqrt(n) u: then the first
     trial's root mean square is 1 in the units of x.
     """
-    x0 = options["memory"].get("x", x0)
     unit = math.sqrt(x0.size)
-    x = x0
 
     def flat(u: np.ndarray) -> tuple[float, np.ndarray]:
-        nonlocal x
-        x = x0 + unit * u.reshape(x0.shape)
-        loss, g = evaluate(x)
+        loss, g = evaluate(x0 + unit * u.reshape(x0.shape))
         return loss, unit * np.ravel(g)
 
     def callback(intermediate_result: OptimizeResult) -> None:
-        report(intermediate_result.fun, {"x": x})  # an iteration ends where it evaluated last
+        report(intermediate_result.fun, {})
 
     end = scipy_minimize(
         flat,
@@ -356,10 +352,11 @@ def _to_remember(best: Minimum, method: str, ahead: Memory) -> Memory:
 
 def _remembered(memory: Memory, method: str, x0: Array) -> tuple[Minimum, Memory]:
     """The minimum that was come to, and what the method needs, where x0 is."""
-    if memory["method"] != method or memory["x"].shape != x0.shape:
+    of_what = memory["method"], memory["best_x"].shape
+    if of_what != (method, x0.shape):
         raise UsageError(
-            f"what is remembered is of {memory['method']} and {memory['x'].shape}, and not of "
-            f"{method} and {x0.shape}; begin with nothing"
+            f"what is remembered is of {of_what[0]} and {of_what[1]}, and not of {method} and "
+            f"{x0.shape}; begin with nothing"
         )
     xp = array_module(x0)
     losses = list(memory["losses"])[

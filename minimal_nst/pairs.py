@@ -141,8 +141,8 @@ class Pairs:
         Of the shape and dtype of each.
     workers : Workers, optional
         Who share out what is asked; by default one thread.
-    arrays : mapping, optional
-        What others, of the same history, have remembered: their `arrays`, which are theirs no more.
+    state : mapping, optional
+        What others of the same history have remembered: their `state`, which is theirs no more.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Pairs:
         history: int,
         like: Array,
         workers: Workers | None = None,
-        arrays: Mapping[str, Array] | None = None,
+        state: Mapping[str, Array] | None = None,
     ) -> None:
         xp = array_module(like)
         on_gpu = hasattr(xp, "ElementwiseKernel")
@@ -161,11 +161,11 @@ class Pairs:
         self._s, self._y = kind(history, like, workers), kind(history, like, workers)
         self._table = table(history, like)
         self._known: tuple[Array, Array] = None, None
-        if arrays:
-            self._added = arrays["added"]
-            self._table.inverse, self._table.diagonal = arrays["inverse"], arrays["diagonal"]
-            self._s.arrays = arrays["s"], arrays["s_scales"]
-            self._y.arrays = arrays["y"], arrays["y_scales"]
+        if state:
+            self._added = state["added"]
+            self._table.inverse, self._table.diagonal = state["inverse"], state["diagonal"]
+            self._s.state = state["s"], state["s_scales"]
+            self._y.state = state["y"], state["y_scales"]
 
     def __len__(self) -> int:
         """How many; on a GPU, which is not asked, all that there is a place for: zeros where none is."""
@@ -180,11 +180,11 @@ class Pairs:
                 yield Pair(self._s.get(place), self._y.get(place))
 
     @property
-    def arrays(self) -> dict[str, Array]:
+    def state(self) -> dict[str, Array]:
         """All that is remembered, by name."""
         table = {"inverse": self._table.inverse, "diagonal": self._table.diagonal}
-        s = dict(zip(("s", "s_scales"), self._s.arrays, strict=True))
-        y = dict(zip(("y", "y_scales"), self._y.arrays, strict=True))
+        s = dict(zip(("s", "s_scales"), self._s.state, strict=True))
+        y = dict(zip(("y", "y_scales"), self._y.state, strict=True))
         return {"added": self._added, **table, **s, **y}
 
     @property

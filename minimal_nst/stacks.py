@@ -190,13 +190,13 @@ class Stack:
         self._scales = xp.ones((height, places, self.SCALES), like.dtype)
 
     @property
-    def arrays(self) -> tuple[Array, Array]:
+    def state(self) -> tuple[Array, Array]:
         """All that is kept; may be set to what another stack has kept, and is written to then."""
         return self._numbers, self._scales
 
-    @arrays.setter
-    def arrays(self, arrays: tuple[Array, Array]) -> None:
-        self._numbers, self._scales = arrays
+    @state.setter
+    def state(self, state: tuple[Array, Array]) -> None:
+        self._numbers, self._scales = state
 
     def put(self, place: int, a: Array) -> Array:
         """Keep an array there, and return it as it is kept."""

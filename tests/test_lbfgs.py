@@ -386,7 +386,7 @@ class Diagonal:
     def __init__(self, diagonal):
         self.lengths = 1 / diagonal
         self.learnt = 0
-        self.arrays = {"lengths": self.lengths}
+        self.state = {"lengths": self.lengths}
 
     def learn(self, s, y):
         self.learnt += 1

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from minimal_nst import Settings, cli, images, memory
-from minimal_nst.cli import bench
+from minimal_nst.cli import bench, plan
 from minimal_nst.resources import CASTLE, STARRY_NIGHT
 
 
@@ -35,7 +35,7 @@ def test_an_evaluation_is_the_median_and_not_the_first(monkeypatch, capsys):
             callback(SimpleNamespace(evaluations=evaluations))
 
     monkeypatch.setattr("minimal_nst.pipeline.stylize", painted)
-    monkeypatch.setattr(bench, "time", SimpleNamespace(perf_counter=lambda: next(moments)))
+    monkeypatch.setattr(plan, "time", SimpleNamespace(perf_counter=lambda: next(moments)))
     assert cli.main(["bench", "--sizes", "32"]) == 0
     assert " 1.000 s " in capsys.readouterr().out
 

@@ -131,7 +131,7 @@ def test_the_help_is_in_groups(capsys):
     assert [title for title in titles if title in wanted] == wanted
     options = groups[titles.index("options")]
     assert [line.split()[0] for line in options.splitlines() if "  -" in line[:4]] == [
-        *("-h,", "--config", "--from", "--dump-config", "--preset"),
+        *("-h,", "--config", "--from", "--dump-config", "--dry-run", "--preset"),
     ]
 
 

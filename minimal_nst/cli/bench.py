@@ -5,19 +5,13 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
-import time
-from dataclasses import replace
-from itertools import pairwise
-from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..resources import CASTLE, STARRY_NIGHT
 from ..settings import Settings
 from .options import FIELDS, add_options, refuse_idle
 from .output import count, say
-
-if TYPE_CHECKING:
-    from ..pipeline import PaintingProgress
+from .plan import seconds_of_evaluation
 
 MEASURED = 8
 """Iterations that are timed, at each size."""
@@ -71,7 +65,6 @@ def run(args: argparse.Namespace) -> int:
 def row(settings: Settings, with_head: bool) -> None:
     """Print what a painting takes, below what it is painted by."""
     from .. import images, memory
-    from ..pipeline import stylize
     from ..vgg import VGG19
     from ..weights import load_weights
 
@@ -86,16 +79,7 @@ def row(settings: Settings, with_head: bool) -> None:
     card = vgg.backend.free()
     memory.check(settings, *seen, card=card)
     need = f"{memory.needed(settings, *seen, gpu=card is not None) / 2**20:.0f} MiB"
-    moments: list[tuple[float, int]] = []
-
-    def note(progress: PaintingProgress) -> None:
-        moments.append((time.perf_counter(), progress.evaluations))
-
-    stylize(CASTLE, STARRY_NIGHT, replace(settings, iterations=MEASURED), note)
-    seconds = median(
-        (end - start) / (more - evaluations)
-        for (start, evaluations), (end, more) in pairwise(moments)
-    )
+    seconds = seconds_of_evaluation(CASTLE, STARRY_NIGHT, settings, {}, MEASURED)
     size = f"{shape[1]} x {shape[0]}"
     minutes = f"{settings.iterations * seconds / 60:.1f} min"
     say(f"{size:>11} {seconds:10.3f} s {minutes:>16} {need:>11}", sys.stdout)

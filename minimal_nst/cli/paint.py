@@ -15,6 +15,7 @@ from ..settings import Settings
 from .endings import Endings
 from .options import Output
 from .output import NOTHING_PAINTED, PROGRAM, count, fail, say, warn
+from .plan import plan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,12 +31,13 @@ def paint(
     output: Output,
     before: dict[str, Any] | None = None,
     after: Any = None,
+    dry_run: bool = False,
 ) -> int:
     """Check the output, paint, save, say so; return the exit code.
 
     Whatever ends the work, the best picture is saved if a step has lowered the loss; otherwise
     what is at the output stays. `before` is the record of a painting that is repeated; `after` is
-    the signals' handler when all is done.
+    the signals' handler when all is done. A `dry_run` ends where the work would begin, with a plan.
     """
     from .. import record, saving
     from ..inputs import gather
@@ -63,10 +65,13 @@ def paint(
     checkpoint = None
     if output.checkpoint:
         checkpoint = checkpoint_at(saving.check_place(output.checkpoint, inputs), made, settings)
-        if not output.quiet and checkpoint.iterations:
+        if not output.quiet and not dry_run and checkpoint.iterations:
             so_far = count(checkpoint.iterations, "iteration")
             say(f"{PROGRAM}: {output.checkpoint}: it goes on after {so_far}", sys.stderr)
     watch = Watch(output, target, inputs, save, settings.sizes, checkpoint)
+    if dry_run:
+        plan(content, styles, settings, masks, target, checkpoint)
+        return 0
     start = time.monotonic()
     with Endings(after) as endings:
         try:

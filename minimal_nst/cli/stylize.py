@@ -60,6 +60,11 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--dump-config", action="store_true", help="print what would be done as such a file"
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say how large it would be, how much memory and time it would take, and paint nothing",
+    )
     add_options(parser)
     parser.set_defaults(run=run, parser=parser)
 
@@ -95,7 +100,8 @@ def run(args: argparse.Namespace) -> int:
     if missing := [what for name, what in needed.items() if name not in given]:
         args.parser.error(f"the following arguments are required: {', '.join(missing)}")
     output = Output(**{name: given[name] for name in OUTPUT if name in given})
-    return paint(given["content"], given["styles"], settings, output, before, args.after)
+    pictures = given["content"], given["styles"]
+    return paint(*pictures, settings, output, before, args.after, args.dry_run)
 
 
 def read_record(

@@ -18,7 +18,6 @@ from minimal_nst.coordinates import bands, frequencies
 from minimal_nst.errors import FileError, UsageError
 from minimal_nst.optimize import minimize
 
-import strict
 from test_cli import CONTENT, STYLE, run
 from test_optimize import quadratic, rosenbrock
 
@@ -212,17 +211,16 @@ def test_whatever_ends_it(content, style, error):
 
 
 @pytest.mark.parametrize("optimizer", EXACT)
-def test_on_a_device(content, style, tmp_path, monkeypatch, optimizer):
+def test_on_a_device(content, style, tmp_path, monkeypatch, device, optimizer):
     """What is remembered there is downloaded to be saved, and uploaded again."""
-    settings = nst.Settings(size=32, iterations=5, conv="im2col", optimizer=optimizer)
-    monkeypatch.setattr(pipeline, "select", lambda device: strict.BACKEND)
+    settings = nst.Settings(size=32, iterations=5, optimizer=optimizer)
+    monkeypatch.setattr(pipeline, "select", lambda _: device)
     whole = nst.stylize(content, style, settings)
-    for evaluations in (3, 4):
-        _, kept = paint(content, style, settings, evaluations, tmp_path / "run.ckpt")
-        assert all(isinstance(kept.memory[name], np.ndarray) for name in ("x", "best_x", "g"))
-        alike(paint(content, style, settings, checkpoint=kept)[0], whole)
-    monkeypatch.setattr(pipeline, "select", lambda device: CPU)
-    with pytest.raises(UsageError, match="device is cpu, and was strict"):
+    _, kept = paint(content, style, settings, 4, tmp_path / "run.ckpt")
+    assert all(isinstance(kept.memory[name], np.ndarray) for name in ("x", "best_x", "g"))
+    alike(paint(content, style, settings, checkpoint=kept)[0], whole)
+    monkeypatch.setattr(pipeline, "select", lambda _: CPU)
+    with pytest.raises(UsageError, match=f"device is cpu, and was {device.name}"):
         paint(content, style, settings, checkpoint=kept)
 
 

@@ -62,21 +62,19 @@ def paint(
         text = "" if output.no_metadata else record.finished(made, painting)
         saving.save(painting.image, path, opacity, text)
 
-    checkpoint = None
-    if output.checkpoint:
-        checkpoint = checkpoint_at(saving.check_place(output.checkpoint, inputs), made, settings)
-        if not output.quiet and not dry_run and checkpoint.iterations:
-            so_far = count(checkpoint.iterations, "iteration")
-            say(f"{PROGRAM}: {output.checkpoint}: it goes on after {so_far}", sys.stderr)
+    checkpoint = begun_at(output.checkpoint, inputs, made, settings)
     watch = Watch(output, target, inputs, save, settings.sizes, checkpoint)
     if dry_run:
         plan(content, styles, settings, masks, target, checkpoint)
         return 0
+    done = 0 if checkpoint is None else checkpoint.iterations
+    if done and not output.quiet:
+        so_far = count(done, "iteration")
+        say(f"{PROGRAM}: {output.checkpoint}: it goes on after {so_far}", sys.stderr)
     start = time.monotonic()
     with Endings(after) as endings:
         try:
-            begun = 0 if checkpoint is None else checkpoint.iterations
-            with Bar(settings.iterations * len(settings.sizes), output.quiet, begun) as bar:
+            with Bar(settings.iterations * len(settings.sizes), output.quiet, done) as bar:
 
                 def callback(progress: PaintingProgress) -> None:
                     endings.painted = True
@@ -111,12 +109,17 @@ def paint(
         return endings.exit_code if endings.asked() else 0
 
 
-def checkpoint_at(path: Path, made: dict[str, Any], settings: Settings) -> Checkpoint:
-    """Read that of a painting that is made of the same, and alike; a new one if there is none."""
-    from .. import record
+def begun_at(
+    place: str | None, inputs: list[Any], made: dict[str, Any], settings: Settings
+) -> Checkpoint | None:
+    """The checkpoint there, if it is of this painting; a new one if there is none there."""
+    from .. import record, saving
     from ..backend import select
     from ..checkpoint import Checkpoint
 
+    if place is None:
+        return None
+    path = saving.check_place(place, inputs)
     if not path.exists():
         return Checkpoint(made=made)
     checkpoint = Checkpoint.load(path)

@@ -325,16 +325,15 @@ def check(
         smaller = [_scaled(style, style_size) for style in styles]
         return needed(settings, _scaled(content, size), smaller, threads, masked, gpu) <= free
 
-    whole = settings.style_size
-    ways: dict[str, tuple[int, Callable[[float], bool]]] = {
-        "size": (settings.longer, lambda share: fits(share, 1 if whole else share))
-    }
-    if whole and whole > settings.longer:  # the larger ones should be smaller first
-        ways["style_size"] = whole, lambda share: fits(1, share)
-    most = 0
-    while ways and most < SMALLEST:
-        name, (asked, enough) = ways.popitem()
-        most = bisect_left(range(1, asked), True, key=lambda size: not enough(size / asked))
+    def largest(size: int, enough: Callable[[float], bool]) -> int:  # below it; 0 if none is
+        return bisect_left(range(1, size), True, key=lambda less: not enough(less / size))
+
+    name, asked, of_styles = "size", settings.longer, settings.style_size
+    most = largest(asked, lambda share: fits(share, 1 if of_styles else share))
+    if of_styles and of_styles > asked:  # the larger ones should be smaller, if that is enough
+        smaller_styles = largest(of_styles, lambda share: fits(1, share))
+        if smaller_styles >= SMALLEST:
+            name, asked, most = "style_size", of_styles, smaller_styles
     advice = f"choose {name} {most} or less" if most >= SMALLEST else "free some memory"
     whose = "the GPU's memory" if gpu else "memory"
     raise OutOfMemory(

@@ -11,7 +11,7 @@ from ..resources import CASTLE, STARRY_NIGHT
 from ..settings import Settings
 from .options import FIELDS, add_options, refuse_idle
 from .output import count, say
-from .plan import seconds_of_evaluation
+from .plan import seconds_of_evaluation, sides
 
 MEASURED = 8
 """Iterations that are timed, at each size."""
@@ -80,6 +80,5 @@ def row(settings: Settings, with_head: bool) -> None:
     memory.check(settings, *seen, card=card)
     need = f"{memory.needed(settings, *seen, gpu=card is not None) / 2**20:.0f} MiB"
     seconds = seconds_of_evaluation(CASTLE, STARRY_NIGHT, settings, {}, MEASURED)
-    size = f"{shape[1]} x {shape[0]}"
     minutes = f"{settings.iterations * seconds / 60:.1f} min"
-    say(f"{size:>11} {seconds:10.3f} s {minutes:>16} {need:>11}", sys.stdout)
+    say(f"{sides(shape):>11} {seconds:10.3f} s {minutes:>16} {need:>11}", sys.stdout)

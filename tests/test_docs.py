@@ -45,6 +45,15 @@ def test_a_chapter_has_its_parts(name):
     assert text.count("plt.") == 0 or text.count("    alt: ") >= 1
 
 
+def test_no_line_of_code_is_cut_off():
+    """A page shows 100 characters of code (course.css); the source's own lines are no longer."""
+    for name, text in PAGES.items():
+        cells = r"^```(?:\{code-cell\} )?python\n(.*?)^```"
+        for code in re.findall(cells, text, re.MULTILINE | re.DOTALL):
+            lines = [line for line in code.splitlines() if not line.startswith("    alt: ")]
+            assert max(map(len, lines)) <= 100, name
+
+
 def test_every_page_is_in_the_table_of_contents():
     index = (DOCS / "index.md").read_text(encoding="utf-8")
     for name in set(PAGES) - {"index"}:

@@ -57,6 +57,7 @@ if __name__ == "__main__":
             {"iterations": 2, "optimizer": "adam", "conv": "im2col"},
             {"iterations": 2, "optimizer": "adam", "dtype": "float64"},
             {"iterations": 2, "optimizer": "adam", "style_size": 2 * size},
+            {"iterations": 2, "optimizer": "adam", "strips": 4},
         ):
             predicted, measured = measure(size, **choice)
             name = ", ".join(f"{k}={v}" for k, v in choice.items())

@@ -380,19 +380,29 @@ class Product:
     a : (..., K) array
         The product has its shape but for the last axis.
     b : (K, N) array
+    around : (int, int)
+        Rows of zeros above the product and below.
     """
 
-    def __init__(self, a: Array, b: Array) -> None:
-        self.a, self.b = a, b
-        self.shape = (*a.shape[:-1], b.shape[1])
+    def __init__(self, a: Array, b: Array, around: tuple[int, int] = (0, 0)) -> None:
+        self.a, self.b, self.around = a, b, around
+        self.shape: tuple[int, ...] = (len(a) + sum(around), *a.shape[1:-1], b.shape[1])
         self.dtype = a.dtype
 
     def __len__(self) -> int:
-        return len(self.a)
+        return self.shape[0]
 
     def __getitem__(self, rows: slice) -> Array:
-        a = self.a[rows]
-        return (a.reshape(-1, a.shape[-1]) @ self.b).reshape(*a.shape[:-1], -1)
+        first, last, _ = rows.indices(len(self))
+        above = self.around[0]
+        start, stop = max(first - above, 0), max(last - above, 0)
+        a = self.a[start:stop]
+        product = (a.reshape(-1, a.shape[-1]) @ self.b).reshape(len(a), *self.shape[1:])
+        if len(product) == last - first:
+            return product
+        found = np.zeros((last - first, *self.shape[1:]), self.dtype)
+        found[start + above - first :][: len(product)] = product
+        return found
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.asarray(self[:], dtype)
@@ -400,6 +410,10 @@ class Product:
     def reshape(self, shape: tuple[int, ...]) -> Product:
         """The same rows, arranged otherwise; their length stays."""
         return Product(self.a.reshape(*shape[:-1], -1), self.b)
+
+    def within(self, rows: slice, length: int) -> Product:
+        """The same as some rows of so many, of which all others are zeros."""
+        return Product(self.a, self.b, (rows.start, length - rows.stop))
 
 
 def _with_halo(rows: slice, length: int) -> tuple[slice, int]:

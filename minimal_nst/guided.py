@@ -19,9 +19,9 @@ from .backend import Array, sum_of
 from .losses import Product, gram_matrix
 
 
-def area(T: Array) -> Any:
-    """P, as precise as T: in double precision it would make everything so."""
-    return sum_of(T * T).astype(T.dtype)
+def area(T: Array, contract: Product = operator.matmul) -> Array:
+    """P, as a matrix of one number; it is a sum over positions as the others are."""
+    return contract(T.T, T)
 
 
 def guided_gram_matrix(F: Array, T: Array, contract: Product = operator.matmul) -> Array:
@@ -47,7 +47,7 @@ def guided_gram_matrix(F: Array, T: Array, contract: Product = operator.matmul) 
     Gatys et al. (2017), "Controlling Perceptual Factors in Neural Style Transfer", eqs. 6 and 7.
     The course: :eq:`guided`.
     """
-    return gram_matrix(T * F, contract) / area(T)
+    return gram_matrix(T * F, contract) / area(T, contract)
 
 
 def guided_style_loss(
@@ -90,7 +90,7 @@ def guided_style_loss(
     """
     D = guided_gram_matrix(F, T, contract) - A
     scale = weight / F.shape[1] ** 2
-    return scale / 4 * sum_of(D * D), (scale / area(T)) * (T * T) * transform(F, D)
+    return scale / 4 * sum_of(D * D), (scale / area(T, contract)) * (T * T) * transform(F, D)
 
 
 def mean_covariance(
@@ -101,7 +101,7 @@ def mean_covariance(
     .. math:: \mu = \frac{1}{P} \sum_m T_m^2 F_m, \qquad
               C = \frac{1}{P} \sum_m T_m^2 (F_m - \mu)^T (F_m - \mu)
 
-    The Gram matrix per position is their sum, :math:`C + \mu^T \mu`.
+    The Gram matrix per position is their sum, :math:`C + \mu^T \mu`, from which C is computed.
 
     Parameters
     ----------
@@ -119,8 +119,10 @@ def mean_covariance(
         The mean's products with itself, of the units of C.
     mu : (1, N) array
     """
-    mu = contract((T * T).T, F) / area(T)
-    return guided_gram_matrix(F - mu, T, contract), mu.T * mu, mu
+    P = area(T, contract)
+    mu = contract((T * T).T, F) / P
+    B = mu.T * mu
+    return gram_matrix(T * F, contract) / P - B, B, mu
 
 
 def mean_covariance_loss(
@@ -161,5 +163,6 @@ def mean_covariance_loss(
     covariance, products, mu = mean_covariance(F, T, contract)
     D, D_mu = covariance - C, products - B
     scale = weight / F.shape[1] ** 2
-    dF = (scale / area(T)) * (T * T) * (transform(F - mu, D) + transform(mu, D_mu))
+    pull = transform(F - mu, D) + transform(mu, D_mu)
+    dF = (scale / area(T, contract)) * (T * T) * pull
     return scale / 4 * (sum_of(D * D) + sum_of(D_mu * D_mu)), dF

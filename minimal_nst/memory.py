@@ -14,7 +14,7 @@ import contextlib
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TypeAlias
@@ -33,6 +33,7 @@ from .engine import COLUMNS_BYTES
 from .errors import OutOfMemory
 from .gpu import TILES_BYTES, transform_of
 from .settings import HISTORY, SMALLEST, Settings
+from .strips import cut
 from .winograd import Transform
 
 Shape: TypeAlias = tuple[int, int]
@@ -40,6 +41,9 @@ Shape: TypeAlias = tuple[int, int]
 VECTORS = {"lbfgs": (6, 17, 2, 0), "own-lbfgs": (7, 5, 0, 2), "adam": (10, 0, 0, 0)}
 """Optimiser -> arrays, as measured: of the picture's size, and of all the variables', in float64; and
 of these for each step that L-BFGS remembers, in float64 and as stacks.py keeps them."""
+
+MOST_STRIPS = 64
+"""That are advised: with more, nearly all that is seen is seen for other strips' sake."""
 
 CODES = 24 * 2**20
 """The embedded weights, as they stay in memory."""
@@ -77,11 +81,17 @@ def needed(
     content = content[0] + sum(rows), content[1] + sum(columns)
     every = {*settings.content_taps, *settings.style_taps}
     path = LAYERS[: depth_of(every)]
-    here = dict(_values(content, path))
-    there = [dict(_values(shape, path)) for shape in styles]
-    run = _Run(settings, every, path, [content, *styles], [here, *there], threads, gpu)
+    shapes = [
+        _tallest(content, settings.strips, every),
+        *(_tallest(shape, settings.strips, settings.style_taps) for shape in styles),
+    ]
+    here, *there = (dict(_values(shape, path)) for shape in shapes)
+    whole = dict(_values(content, list(settings.content_taps)))
+    run = _Run(settings, every, path, shapes, [here, *there], sum(whole.values()), threads, gpu)
     engine = _textbook if settings.conv == "im2col" else _on_gpu if gpu else _fast
     fixed, painting, describing = engine(run)
+    if shapes[0] != content:  # the gradient of all strips, and one that is put among zeros
+        painting += 3 * math.prod(content) + max(here[tap] for tap in every)
     if masked or settings.style_statistic != "gram":
         # a layer's features times the mask, less their mean, and the gradient of either
         painting += 4 * max((here[tap] for tap in settings.style_taps), default=0)
@@ -102,9 +112,11 @@ class _Run:
     path : sequence of str
         The layers up to the deepest.
     shapes : list of (int, int)
-        Of the content as it is painted, and of the styles.
+        Of the content as it is painted, and of the styles: of what is seen at once of each.
     values : list of dict
         For each of these, layer -> how many numbers its output has.
+    targets : int
+        Numbers that the content's taps shall have.
     threads : int
     gpu : bool
     """
@@ -114,6 +126,7 @@ class _Run:
     path: Sequence[str]
     shapes: Sequence[Shape]
     values: Sequence[dict[str, int]]
+    targets: int
     threads: int
     gpu: bool
 
@@ -128,8 +141,8 @@ class _Run:
         return sum(self.values[0][tap] for tap in self.every)
 
     @property
-    def targets(self) -> int:
-        """Numbers that the content's taps shall have."""
+    def compared(self) -> int:
+        """Numbers of the content's taps, of what is seen at once."""
         return sum(self.values[0][tap] for tap in self.settings.content_taps)
 
     @property
@@ -188,14 +201,15 @@ def _fast(run: _Run) -> Needs:
     scratch = 2 * max((here[layer] for layer in between), default=0)
     gates = sum(here[layer] for layer in between) / run.item
     content, *styles = run.shapes
-    painting = kernels(content, run.every) + run.kept + 2 * run.targets + scratch + gates
-    # the content has been seen; a style's own kernels come as it goes deeper, and its taps get smaller
-    first = kernels(content, run.settings.content_taps)
+    painting = kernels(content, run.every) + run.kept + 2 * run.compared + scratch + gates
+    # the content has been seen; a style's own kernels come as it goes deeper, and its taps get
+    # smaller; of a second strip they are all there
+    first, taps = kernels(content, run.settings.content_taps), run.settings.style_taps
     looking = max(
         (
-            values[tap] + max(first, kernels(style, [tap]))
+            values[tap] + max(first, kernels(style, [tap] if run.settings.strips == 1 else taps))
             for values, style in zip(there, styles, strict=True)
-            for tap in run.settings.style_taps
+            for tap in taps
         ),
         default=first,
     )
@@ -242,7 +256,7 @@ def _on_gpu(run: _Run) -> Needs:
         TILES_BYTES // run.item, max(_tiles(shape, run.path, transform) for shape in run.shapes)
     )
     # of the gradients of the taps, and of the largest map and the one behind a pooling
-    painting = 2 * run.kept + run.targets + max(here.values()) * 5 // 4 + gates + most
+    painting = 2 * run.kept + run.compared + max(here.values()) * 5 // 4 + gates + most
     outputs -= run.settings.style_taps.keys()
     largest = max((values[layer] for values in there for layer in outputs), default=0)
     return fixed, painting, run.seen + (1 + 1 / run.item) * largest + most
@@ -257,6 +271,12 @@ def _optimiser(settings: Settings, numbers: int, gpu: bool) -> int:
     variables = SHARE * numbers if settings.spectrum else numbers
     of_variable = 8 * (of_variables + doubles * pairs) + number * by_hand * pairs
     return int(8 * of_picture * numbers + of_variable * variables)
+
+
+def _tallest(shape: Shape, strips: int, taps: Collection[str]) -> Shape:
+    """What the network sees at once of a picture that is cut into so many strips."""
+    seen = (strip.seen for strip in cut(shape[0], strips, taps))
+    return max(rows.stop - rows.start for rows in seen), shape[1]
 
 
 def _values(shape: Shape, path: Sequence[str]) -> Iterator[tuple[str, int]]:
@@ -301,7 +321,7 @@ def check(
     masked: bool = False,
     card: int | None = None,
 ) -> None:
-    """Refuse a run that would not fit, and name the size that does.
+    """Refuse a run that would not fit, and name the size that does, and the number of strips.
 
     Parameters
     ----------
@@ -335,6 +355,11 @@ def check(
         if smaller_styles >= SMALLEST:
             name, asked, most = "style_size", of_styles, smaller_styles
     advice = f"choose {name} {most} or less" if most >= SMALLEST else "free some memory"
+    for strips in range(settings.strips + 1, MOST_STRIPS + 1):
+        cut_up = replace(settings, strips=strips)
+        if needed(cut_up, content, styles, threads, masked, gpu) <= free:
+            advice += f", or choose strips {strips} (which take longer)"
+            break
     whose = "the GPU's memory" if gpu else "memory"
     raise OutOfMemory(
         f"{name} {asked} needs about {need / 1e9:.3g} GB of {whose}, of which "

@@ -13,7 +13,9 @@ Glossary::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import operator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -31,6 +33,7 @@ from .guided import (
     mean_covariance_loss,
 )
 from .losses import (
+    Product,
     absolute_variation,
     content_loss,
     gram_matrix,
@@ -41,12 +44,16 @@ from .losses import (
 )
 from .recording import recorder
 from .settings import Settings
+from .strips import Strip, Sums, cut, joined, placed
 from .vgg import VGG19, preprocess
 
 Masks = Sequence[np.ndarray | None] | None
 
 Term = tuple[str, str, Any, Array]
 """('content' or 'style', tap, weighted loss, weighted dF)."""
+
+Contract = Callable[[int, str], Product]
+"""Region and tap -> what sums over the picture's places there."""
 
 
 class Objective:
@@ -103,17 +110,17 @@ class Objective:
         self.shape = content.shape
         self.terms: dict[str, Any] = {}
         self._names: list[str] = []
-        self._call = recorder(vgg.backend.xp)
         row = (1, *content.shape[1:])  # an axis of three alone is slow in NumPy
         self._low, self._high = (
             vgg.backend.upload(preprocess(np.full(row, bound)), vgg.dtype) for bound in (0.0, 255.0)
         )
         self._content_weights = settings.content_taps
         self._style_weights = settings.style_taps
-        self._contents = {
-            tap: as_matrix(features)
-            for tap, features in vgg.features(content, self._content_weights).items()
-        }
+        self._taps = {**self._content_weights, **self._style_weights}
+        self._strips = cut(len(content), settings.strips, self._taps)
+        self._call = recorder(vgg.backend.xp) if len(self._strips) == 1 else operator.call
+        self._contents = self._look_at_content(content)
+        vgg.engine.release()  # it was looked at with fewer taps, and so with larger scratch
         self._regions = list(self._describe_styles(styles, content_masks, style_masks))
         vgg.engine.release()
         for k, region in enumerate(self._regions, start=1):
@@ -122,6 +129,18 @@ class Objective:
                     f"of style {k}'s region nothing is left at any of the style layers; widen its "
                     "masks, or take another mask_reach"
                 )
+
+    def _look_at_content(self, content: np.ndarray) -> dict[str, Array]:
+        """Tap -> what shall be seen there, (H_l, W_l, N)."""
+        if len(self._strips) == 1:
+            return dict(self.vgg.see(content, self._content_weights))
+        shapes = {tap: shape_of(tap, *self.shape[:2]) for tap in self._content_weights}
+        xp, dtype = self.vgg.backend.xp, self.vgg.dtype
+        found = {tap: xp.empty(shape, dtype) for tap, shape in shapes.items()}
+        for strip in self._strips:
+            for tap, features in self.vgg.see(content[strip.seen], self._content_weights):
+                found[tap][strip.rows(tap)] = features[strip.inside(tap)]
+        return found
 
     def _describe_styles(
         self, styles: list[np.ndarray], content_masks: Masks, style_masks: Masks
@@ -146,8 +165,7 @@ class Objective:
                 mean[tap] = [b + part * a for b, a in zip(before, target, strict=True)]
         if self.settings.style_statistic == "gram":
             for tap, (A,) in mean.items():
-                height, width, _ = shape_of(tap, *self.shape[:2])
-                mean[tap] = [A * (height * width)]
+                mean[tap] = [A * self._positions(tap)]
         yield _Region(mean, 1.0, EVERYWHERE)
 
     def _guides(self, mask: np.ndarray | None) -> Mapping[str, _Guide]:
@@ -157,33 +175,42 @@ class Objective:
         found = regions.guides(mask, self._style_weights, self.settings.mask_reach)
         return {
             tap: _Guide(
-                self.vgg.backend.upload(guide.reshape(-1, 1), self.vgg.dtype),
+                self.vgg.backend.upload(guide[..., None], self.vgg.dtype),
                 float(np.mean(guide**2)),
             )
             for tap, guide in found.items()
             if guide.any()
         }
 
+    @np.errstate(invalid="ignore")  # 0 / 0 until a strip has anything of a region
     def _look_at(
         self, style: np.ndarray, guides: Mapping[str, _Guide]
     ) -> dict[str, Sequence[Array]]:
         """Tap -> what the style is there: one layer's features are gone before the next one's come."""
         taps = [tap for tap in self._style_weights if guides is EVERYWHERE or tap in guides]
+        sums = {tap: Sums(self.vgg.engine.contract) for tap in taps}
+        found: dict[str, Sequence[Array]] = {}
 
         def describe(seen: tuple[str, Array]) -> tuple[str, Sequence[Array]]:
             tap, features = seen
-            return tap, self._describe(as_matrix(features), guides.get(tap))
+            F = as_matrix(features[strip.inside(tap)])
+            height, width, _ = shape_of(tap, *style.shape[:2])
+            T = region_of(guides.get(tap), strip, tap)
+            return tap, self._describe(F, T, height * width, sums[tap].add)
 
-        return dict(map(describe, self.vgg.see(style, taps)))
+        for strip in cut(len(style), self.settings.strips, taps):
+            found = dict(map(describe, self.vgg.see(style[strip.seen], taps)))
+        return found  # with the last strip, the sums are those of all
 
-    def _describe(self, F: Array, guide: _Guide | None) -> Sequence[Array]:
+    def _describe(
+        self, F: Array, T: Array | None, positions: int, contract: Product
+    ) -> Sequence[Array]:
         """What a style is to the loss: matrices per position, of all of it or of a region."""
-        contract = self.vgg.engine.contract
         if self.settings.style_statistic != "gram":
-            return mean_covariance(F, everywhere(F) if guide is None else guide.T, contract)[:2]
-        if guide is not None:
-            return (guided_gram_matrix(F, guide.T, contract),)
-        return (gram_matrix(F, contract) / F.shape[0],)
+            return mean_covariance(F, everywhere(F) if T is None else T, contract)[:2]
+        if T is not None:
+            return (guided_gram_matrix(F, T, contract),)
+        return (gram_matrix(F, contract) / positions,)
 
     def __call__(self, image: np.ndarray) -> tuple[Any, np.ndarray]:
         """Return the loss of a picture and its gradient.
@@ -220,16 +247,16 @@ class Objective:
 
     def _evaluate(self, image: Array) -> tuple[Array, Array]:
         """The terms, of which `_names` has the names, and dL/dx: all on the device."""
-        features, tape = self.vgg.forward(image, {**self._content_weights, **self._style_weights})
         terms: dict[str, Any] = {}
-        gradients: dict[str, Array] = {}
-        for name, tap, loss, dF in chain(self._content(features), self._style(features)):
-            term = f"{name}:{tap}"
-            terms[term] = terms[term] + loss if term in terms else loss
-            gradient = dF.reshape(features[tap].shape)
-            gradients[tap] = gradients[tap] + gradient if tap in gradients else gradient
-        self.vgg.engine.recycle(features.values())  # their place may be taken by what comes back
-        dx = self.vgg.backward(tape, gradients)
+        if len(self._strips) == 1:
+            contract = self.vgg.engine.contract
+            dx = self._pull(image, self._strips[0], lambda region, tap: contract, terms)
+        else:
+            sums = self._gathered(image)
+            parts = (
+                (strip, self._pull(image[strip.seen], strip, sums, terms)) for strip in self._strips
+            )
+            dx = joined(parts, image)
         if self.settings.tv_weight:
             terms["tv"], dTV = self._variation(image)
             dx = dx + dTV
@@ -241,34 +268,80 @@ class Objective:
         dtype = "complex128" if image.dtype.kind == "c" else "float64"
         return self.vgg.backend.gather(list(terms.values()), dtype), dx
 
-    def _content(self, features: dict[str, Array]) -> Iterator[Term]:
+    def _pull(self, image: Array, strip: Strip, contract: Contract, terms: dict[str, Any]) -> Array:
+        """What the network's losses at a strip's own places make of what it sees: dL/dx.
+
+        Their terms are added to those that there are.
+        """
+        features, tape = self.vgg.forward(image, self._taps)
+        own = {tap: as_matrix(found[strip.inside(tap)]) for tap, found in features.items()}
+        gradients: dict[str, Array] = {}
+        for name, tap, loss, dF in chain(
+            self._content(own, strip), self._style(own, strip, contract)
+        ):
+            term = f"{name}:{tap}"
+            terms[term] = terms[term] + loss if term in terms else loss
+            gradient = placed(dF, strip.inside(tap), features[tap])
+            gradients[tap] = gradients[tap] + gradient if tap in gradients else gradient
+        self.vgg.engine.recycle(features.values())  # their place may be taken by what comes back
+        dx = self.vgg.backward(tape, gradients)
+        if len(self._strips) > 1:
+            self.vgg.engine.recycle(())  # the next strip may be of another height
+        return dx
+
+    @np.errstate(invalid="ignore")  # as in _look_at; and nothing but the sums is kept
+    def _gathered(self, image: Array) -> Contract:
+        """What contracts over all strips' places: all that the style terms need to know of the others."""
+        sums: dict[tuple[int, str], Sums] = defaultdict(lambda: Sums(self.vgg.engine.contract))
+        for strip in self._strips:
+            for tap, features in self.vgg.walk(image[strip.seen], set(self._style_weights)):
+                F = as_matrix(features[strip.inside(tap)])
+                for k, region in enumerate(self._regions):
+                    if tap in region.targets:
+                        T = region_of(region.guides.get(tap), strip, tap)
+                        self._describe(F, T, 1, sums[k, tap].add)
+        return lambda region, tap: sums[region, tap].total
+
+    def _content(self, features: dict[str, Array], strip: Strip) -> Iterator[Term]:
         """The content terms: the paper's 1/2 sum, or the mean of squares."""
         for tap, weight in self._content_weights.items():
-            F = as_matrix(features[tap])
-            scale = weight if self.settings.content_form == "paper" else weight * 2 / F.size
-            yield "content", tap, *content_loss(F, self._contents[tap], scale)
+            P = self._contents[tap]
+            scale = weight if self.settings.content_form == "paper" else weight * 2 / P.size
+            part = as_matrix(P[strip.rows(tap)])
+            yield "content", tap, *content_loss(features[tap], part, scale)
 
-    def _style(self, features: dict[str, Array]) -> Iterator[Term]:
+    def _style(
+        self, features: dict[str, Array], strip: Strip, contract: Contract
+    ) -> Iterator[Term]:
         """The style terms: the paper's E, or the mean of squares of Gram/(M N), which is 4E/N^2.
 
-        A region's counts as much as it is large, so that a pixel is told as much in any.
+        A region's counts as much as it is large, so that a pixel is told as much in any. A strip has
+        its share of a loss that is of all of them.
         """
         engine = self.vgg.engine
-        for region in self._regions:
+        for k, region in enumerate(self._regions):
             for tap, target in region.targets.items():
-                F = as_matrix(features[tap])
-                _, N = F.shape
+                F = features[tap]
+                share, N = len(F) / self._positions(tap), F.shape[1]
                 scale = region.weight * self._style_weights[tap]
                 scale *= 1 if self.settings.style_form == "paper" else 4 / N**2
+                products = contract(k, tap), engine.multiply
                 guide = region.guides.get(tap)
                 if guide is None and self.settings.style_statistic == "gram":
-                    found = style_loss(F, target[0], scale, engine.contract, engine.transform)
+                    # which takes F for all of the places
+                    products = contract(k, tap), engine.transform
+                    loss, dF = style_loss(F, target[0], share**2 * scale, *products)
                 else:
-                    T, area = guide or (everywhere(F), 1.0)
-                    loss = LOSSES[self.settings.style_statistic]
-                    products = engine.contract, engine.multiply
-                    found = loss(F, target, T, scale * area, *products)
-                yield "style", tap, *found
+                    T = everywhere(F) if guide is None else region_of(guide, strip, tap)
+                    area = 1.0 if guide is None else guide.area
+                    measure = LOSSES[self.settings.style_statistic]
+                    loss, dF = measure(F, target, T, scale * area, *products)
+                yield "style", tap, loss if share == 1 else share * loss, dF
+
+    def _positions(self, tap: str) -> int:
+        """M, of the whole picture."""
+        height, width, _ = shape_of(tap, *self.shape[:2])
+        return height * width
 
     def _variation(self, x: Array) -> tuple[Any, Array]:
         """The total variation of the picture itself, in one of its forms."""
@@ -294,7 +367,7 @@ LOSSES = {"gram": _guided, "mean-covariance": _mean_and_covariance}
 
 
 class _Guide(NamedTuple):
-    """T of shape (M, 1), and the share of the picture that it is: the mean of its squares."""
+    """T of shape (H_l, W_l, 1), and the share of the picture that it is: the mean of its squares."""
 
     T: Array
     area: float
@@ -347,6 +420,11 @@ def check_masks(masks: Masks, whose: str, pictures: Sequence[np.ndarray]) -> Non
             )
         if not (array.min() >= 0 and 0 < array.max() <= 1):
             raise UsageError(f"{whose} mask {k} must hold 0 to 1, and not 0 everywhere")
+
+
+def region_of(guide: _Guide | None, strip: Strip, tap: str) -> Array | None:
+    """T of a strip's own places, (M, 1); None if there is no region."""
+    return None if guide is None else as_matrix(guide.T[strip.rows(tap)])
 
 
 def everywhere(F: Array) -> Array:

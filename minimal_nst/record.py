@@ -24,7 +24,7 @@ from .weights import find_weights
 if TYPE_CHECKING:
     from .pipeline import Painting
 
-OF_A_MACHINE = ("device", "threads", "weights", "force")
+OF_A_MACHINE = ("device", "threads", "strips", "weights", "force")
 """Settings that say where something is computed, and from which files; they are not repeated."""
 
 PARTS: dict[str, type] = {

@@ -362,6 +362,13 @@ class Settings:
     threads: int | None = option(
         None, "threads of the fast convolution [processors, up to 8]", least=1
     )
+    strips: int = option(
+        1,
+        "strips in which the picture is gone through, one after the other: the same painting in less "
+        "memory and more time",
+        least=1,
+        most=LARGEST,
+    )
     conv: str = option(
         "winograd",
         "convolutions: fast, or as the textbook has them",

@@ -166,7 +166,7 @@ class VGG19:
         """
         taps = set(taps)
         if taps:
-            yield from self._walk(self.backend.upload(preprocess(image), self.dtype), taps)
+            yield from self.walk(self.backend.upload(preprocess(image), self.dtype), taps)
 
     def forward(self, x: Array, taps: Iterable[str]) -> tuple[dict[str, Array], Tape]:
         """Compute up to the deepest tap.
@@ -191,12 +191,15 @@ class VGG19:
             If the poolings on the way leave nothing of so small a picture.
         """
         tape: Tape = []
-        return dict(self._walk(x, set(taps), tape)), tape
+        return dict(self.walk(x, set(taps), tape)), tape
 
-    def _walk(
+    def walk(
         self, x: Array, taps: set[str], tape: Tape | None = None
     ) -> Iterator[tuple[str, Array]]:
-        """Each tap and its features; what their backward will need is kept on the tape, if at all."""
+        """Yield as `see` does, of a picture in VGG space, on the device.
+
+        What a backward will need is kept on the tape, if there is one.
+        """
         path = LAYERS[: depth_of(taps)]
         least = 2 ** sum(layer.startswith("pool") for layer in path)
         if min(x.shape[:2]) < least:

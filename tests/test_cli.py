@@ -184,7 +184,7 @@ def test_every_setting_is_an_option_with_its_own_value(monkeypatch, out):
         "noise_ratio": 0.5, "noise": "normal", "noise_level": 9.0, "seed": 11, "weights": "w.h5", "conv": "winograd", "dtype": "float64",
         "precision": "tf32",
         "device": "cpu", "threads": 3, "force": True, "spectrum": 1.5,
-        "tolerance": 0.01, "max_seconds": 99.0, "scales": (20, 40, 77),
+        "tolerance": 0.01, "max_seconds": 99.0, "scales": (20, 40, 77), "strips": 3,
     }  # fmt: skip
     assert set(given) == {field.name for field in dataclasses.fields(Settings)}
     seen = []

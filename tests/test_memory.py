@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import time
 from pathlib import Path
@@ -38,6 +39,13 @@ def benchmark():
         {"iterations": 1, "optimizer": "adam", "conv": "im2col", "style_size": 300},
         {"iterations": 1, "optimizer": "adam", "style_size": 512, "pooling": "avg"},
         {"iterations": 1, "optimizer": "adam", "threads": 8},
+        {
+            "iterations": 1,
+            "optimizer": "adam",
+            "style_layers": "relu1_1,relu2_1",
+            "content_layers": "relu2_2",
+            "strips": 4,
+        },
     ],
 )
 def test_prediction_is_within_a_fifth_of_the_peak(benchmark, choice):
@@ -108,6 +116,8 @@ def test_buffers_of_a_thread_are_counted_as_it_takes_them(weights, rng, shape, d
         {"style_size": 300},
         {"conv": "im2col"},
         {"conv": "im2col", "style_size": 300},
+        {"strips": 3},
+        {"strips": 3, "conv": "im2col"},
     ],
 )
 def test_prediction_for_a_gpu_is_what_lies_on_the_stand_in(monkeypatch, choice):
@@ -167,6 +177,23 @@ def test_a_style_that_is_too_large_is_named(small):
         assert (memory.needed(settings, content, [smaller], 2) <= GIB) == fits
     with pytest.raises(OutOfMemory, match="^size 4000 needs about .*; free some memory"):
         memory.check(Settings(size=4000, style_size=5000), (3000, 4000), [(3750, 5000)], 2)
+
+
+def test_strips_that_would_fit_are_named(small):
+    """The fewest; and what would not fit in any number of them is not said to."""
+    settings, shapes = Settings(size=1100, optimizer="adam"), ((825, 1100), [(825, 1100)])
+    with pytest.raises(
+        OutOfMemory, match=r"or choose strips \d+ \(which take longer\), or"
+    ) as caught:
+        memory.check(settings, *shapes, 2)
+    strips = int(str(caught.value).partition("choose strips ")[2].split()[0])
+    assert 2 < strips < 20
+    for count, fits in ((strips, True), (strips - 1, False)):
+        cut_up = dataclasses.replace(settings, strips=count)
+        assert (memory.needed(cut_up, *shapes, 2) <= GIB) == fits
+    memory.check(dataclasses.replace(settings, strips=strips), *shapes, 2)
+    with pytest.raises(OutOfMemory, match=r"choose size \d+ or less, or try it all the same"):
+        memory.check(Settings(size=4000), (3000, 4000), [(3000, 4000)], 2)
 
 
 def test_force_and_not_knowing_go_on(small, monkeypatch):

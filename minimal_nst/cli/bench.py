@@ -17,7 +17,8 @@ MEASURED = 8
 """Iterations that are timed, at each size."""
 
 CHOICES = {
-    *("optimizer", "history", "device", "threads", "conv", "dtype", "precision", "weights", "force")
+    *("optimizer", "history", "device", "threads", "strips", "conv", "dtype", "precision"),
+    *("weights", "force"),
 }
 """Options of `stylize` that time and memory depend on, besides the size."""
 

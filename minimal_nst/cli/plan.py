@@ -52,7 +52,8 @@ def plan(
     need = memory.needed(settings, shape, seen, threads, bool(masks), card is not None)
     free = memory.available() if card is None else card
     of = "" if free is None else f", of {free / 1e9:.3g} GB that are free"
-    line("memory", f"about {need / 1e9:.3g} GB{of}")
+    cut_up = f", in {count(settings.strips, 'strip')}" if settings.strips > 1 else ""
+    line("memory", f"about {need / 1e9:.3g} GB{cut_up}{of}")
     seconds = seconds_of_evaluation(content, styles, settings, masks, MEASURED)
     whole = settings.iterations * seconds
     of_scales = [whole * (size / settings.longer) ** 2 for size in settings.sizes]

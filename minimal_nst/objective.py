@@ -321,21 +321,19 @@ class Objective:
         engine = self.vgg.engine
         for k, region in enumerate(self._regions):
             for tap, target in region.targets.items():
-                F = features[tap]
+                F, sums = features[tap], contract(k, tap)
                 share, N = len(F) / self._positions(tap), F.shape[1]
                 scale = region.weight * self._style_weights[tap]
                 scale *= 1 if self.settings.style_form == "paper" else 4 / N**2
-                products = contract(k, tap), engine.multiply
                 guide = region.guides.get(tap)
                 if guide is None and self.settings.style_statistic == "gram":
-                    # which takes F for all of the places
-                    products = contract(k, tap), engine.transform
-                    loss, dF = style_loss(F, target[0], share**2 * scale, *products)
+                    scale *= share**2  # as F is taken for all of the places
+                    loss, dF = style_loss(F, target[0], scale, sums, engine.transform)
                 else:
                     T = everywhere(F) if guide is None else region_of(guide, strip, tap)
-                    area = 1.0 if guide is None else guide.area
+                    scale *= 1 if guide is None else guide.area
                     measure = LOSSES[self.settings.style_statistic]
-                    loss, dF = measure(F, target, T, scale * area, *products)
+                    loss, dF = measure(F, target, T, scale, sums, engine.multiply)
                 yield "style", tap, loss if share == 1 else share * loss, dF
 
     def _positions(self, tap: str) -> int:

@@ -241,7 +241,14 @@ def test_other_settings(content, style, tmp_path, changes, message):
     _, kept = paint(content, style, SMALL, 3, tmp_path / "run.ckpt")
     with pytest.raises(UsageError, match=message):
         paint(content, style, nst.Settings(**{**vars(SMALL), **changes}), checkpoint=kept)
-    free = {"iterations": 4, "tolerance": 1e-9, "max_seconds": 100.0, "threads": 1, "force": True}
+    free = {
+        "iterations": 4,
+        "tolerance": 1e-9,
+        "max_seconds": 100.0,
+        "threads": 1,
+        "strips": 2,
+        "force": True,
+    }
     painting, _ = paint(content, style, nst.Settings(**{**vars(SMALL), **free}), checkpoint=kept)
     assert painting.iterations == 4
 

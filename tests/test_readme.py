@@ -115,6 +115,12 @@ def test_the_figures_are_those_of_the_benchmarks():
     )
     assert 2 * by_hand == steps
     assert HISTORY["own-lbfgs"] == 4 * HISTORY["lbfgs"]
+    (seconds, before), *_, (longer, after) = re.findall(
+        r"^\| \d \|.* ([\d.]+) s \| (\d+) MiB \|$", BENCHMARKS, re.MULTILINE
+    )
+    less = f"{int(after) / 1024:.1f} GiB in the place of {int(before) / 1024:.1f}"
+    more = f"{float(longer) / float(seconds):.1f} times as long"
+    assert f"{less}, and {more}" in README
     coordinates = BENCHMARKS.partition("## What the optimiser moves")[2].partition("\n###")[0]
     needed = [int(count) for count in column("lbfgs, spectrum 0.5", 3, coordinates)]
     assert f"{min(needed)} to {max(needed)} evaluations for what pixels take 100" in README

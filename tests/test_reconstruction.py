@@ -107,6 +107,10 @@ def test_a_texture_is_opaque(capsys, out, tmp_path):
         ([], "one of the arguments --content-layers --style-layers --figure1 is required"),
         (["--figure1", "--style-layers", "relu1_1"], "not allowed with argument --figure1"),
         (["--figure1", "--log", "l.csv"], "--log does nothing here: --figure1 is a sheet"),
+        (
+            ["--figure1", "--checkpoint", "c"],
+            "--checkpoint does nothing here: --figure1 is a sheet",
+        ),
         (["--style-layers", "relu1_1", "--content-form", "paper"], "weight of the content is 0"),
         (["--content-layers", "relu1_1:0"], "no layer of content or style has a weight above 0"),
         (["--content-layers", "relu6_1"], "VGG-19 has no layer 'relu6_1'"),

@@ -28,7 +28,7 @@ LEFT_OUT = {
 }
 """Options of `stylize` that mean nothing with one picture, one loss and a start from noise."""
 
-OF_ONE = {"save_every", "preview", "log", "no_alpha", "no_metadata"}
+OF_ONE = {"save_every", "preview", "log", "checkpoint", "no_alpha", "no_metadata"}
 """Options that Figure 1, of which there are ten paintings, does not have."""
 
 SMALL = {"size": 192, "iterations": 200}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 
 import numpy as np
 import pytest
 from minimal_nst import Settings, images, pipeline
+from minimal_nst.cli.options import Output
+from minimal_nst.cli.reconstruct import LEFT_OUT, OF_ONE
 from minimal_nst.cli.sheet import GAP, Sheet
 from minimal_nst.errors import UsageError
 from minimal_nst.losses import gram_matrix
@@ -120,6 +123,12 @@ def test_a_texture_is_opaque(capsys, out, tmp_path):
 )
 def test_bad_usage(capsys, out, tmp_path, args, message):
     check_refusal(run(capsys, "reconstruct", PICTURE, "-o", out, *args), 2, message, tmp_path)
+
+
+def test_a_sheet_takes_or_refuses_each_option():
+    """What is added to the options of a painting must not be left aside in silence."""
+    fields = {field.name for field in dataclasses.fields(Output)}
+    assert fields - LEFT_OUT - OF_ONE == {"output", "quiet"}
 
 
 def test_output_is_needed(capsys, tmp_path):

@@ -167,7 +167,10 @@ def to_repeat(record: dict[str, Any], path: str, given: Collection[str] | None) 
             if record.get(name) and name not in given:
                 option = f"--{name.replace('_', '-')}"
                 raise UsageError(f"{path}: it was painted with masks; give them with {option}")
-    return {name: value for name, value in settings.items() if value is not None}
+    # a preset may have scales, and a painting after it none
+    return {
+        name: value for name, value in settings.items() if value is not None or name == "scales"
+    }
 
 
 def differences(record: dict[str, Any], other: dict[str, Any]) -> list[str]:

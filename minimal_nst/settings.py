@@ -108,7 +108,7 @@ def parse_scales(value: Any) -> tuple[int, ...] | str | None:
     Parameters
     ----------
     value : str, iterable of int or None
-        '192,384', [192, 384] or 'auto'.
+        '192,384', [192, 384], 'auto', or 'none', which is None as an option has it.
 
     Returns
     -------
@@ -119,13 +119,15 @@ def parse_scales(value: Any) -> tuple[int, ...] | str | None:
     UsageError
         For what is no size, or is not larger than the one before.
     """
-    if value is None or value == "auto":
-        return value if value else None
+    if value is None or value in ("auto", "none"):
+        return "auto" if value == "auto" else None
     try:
         items = value.split(",") if isinstance(value, str) else [operator.index(n) for n in value]
         scales = tuple(int(item) for item in items)
     except (TypeError, ValueError):
-        raise UsageError(f"scales are {value!r}; write sizes such as 192,384, or auto") from None
+        raise UsageError(
+            f"scales are {value!r}; write sizes such as 192,384, or auto, or none"
+        ) from None
     if not scales or min(scales) < SMALLEST or any(a >= b for a, b in pairwise(scales)):
         raise UsageError(
             f"scales are {value!r}; each must be larger than the one before, the first at least "

@@ -146,6 +146,22 @@ def test_an_unfinished_painting_has_a_record_too(capsys, monkeypatch, out):
     assert record.read(out)["result"]["iterations"] == 2
 
 
+def test_scales_that_a_preset_has_and_the_painting_not(capsys, tmp_path):
+    """'none' can be typed, is repeated, and stands in a file of options as it is read."""
+    first, second, third = (tmp_path / f"{k}.png" for k in range(3))
+    size = ["--size", "40", "--iterations", "9"]
+    paint(CONTENT, STYLE, "-o", first, "--preset", "crowsonkb", "--scales", "none", *size)
+    paint(CONTENT, STYLE, "-o", second, "--from", first)
+    _, shown, _ = run(capsys, "show", first)
+    assert '\nscales = "none"\n' in shown
+    options = tmp_path / "shown.toml"
+    options.write_text(shown, encoding="utf-8")
+    paint(CONTENT, STYLE, "-o", third, "--config", options)
+    assert first.read_bytes() == second.read_bytes() == third.read_bytes()
+    _, dumped, _ = run(capsys, "stylize", "--preset", "crowsonkb", "--dump-config")
+    assert '\n# scales = "auto"\n' in dumped
+
+
 def written(path, text):
     saving.save(np.zeros((20, 20, 3), "uint8"), path, None, text)
     return path

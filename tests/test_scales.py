@@ -43,8 +43,8 @@ def test_sizes(size, scales, sizes):
 @pytest.mark.parametrize(
     ("scales", "message"),
     [
-        ("", "scales are ''; write sizes such as 192,384, or auto"),
-        ("128,x", "scales are '128,x'; write sizes such as 192,384, or auto"),
+        ("", "scales are ''; write sizes such as 192,384, or auto, or none"),
+        ("128,x", "scales are '128,x'; write sizes such as 192,384, or auto, or none"),
         (128.5, "scales are 128.5; write sizes"),
         ([64.5], "scales are [64.5]; write sizes"),
         ((), "scales are (); each must be larger than the one before, the first at least 16"),
@@ -55,6 +55,7 @@ def test_sizes(size, scales, sizes):
     ],
 )
 def test_wrong_scales(scales, message):
+    """What is no size, and what is not larger than the one before."""
     with pytest.raises(UsageError) as error:
         nst.Settings(scales=scales)
     assert message in str(error.value)

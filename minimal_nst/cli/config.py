@@ -105,8 +105,10 @@ def dump(given: Mapping[str, Any], settings: Settings, title: str = DUMPED) -> I
         if "group" in field.metadata:
             yield f"\n# {field.metadata['group']}"
         mark = "" if name in given or values[name] != defaults[name] else "# "
-        value = "" if values[name] is None else f" {_toml(values[name])}"
-        yield f"{mark}{name} ={value}"
+        value = values[name]
+        if value is None and not mark:
+            value = "none"  # of scales, which a preset has
+        yield f"{mark}{name} =" + ("" if value is None else f" {_toml(value)}")
 
 
 def _toml(value: Any) -> str:

@@ -87,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
     given = {**filed, **typed}
     args.filed = set(given) - set(typed)
     changes = {name: value for name, value in given.items() if name in SETTINGS}
-    if not INSTEAD[0] & set(changes) and changes.get("scales", "auto") != "auto":
-        changes["size"] = changes["scales"][-1]
+    if not INSTEAD[0] & set(changes) and isinstance(scales := changes.get("scales"), tuple):
+        changes["size"] = scales[-1]
     settings = Settings.preset(given.get("preset", FIELDS["preset"].default), **changes)
     refuse_idle(set(typed), settings)
     if "mask_reach" in typed and not {"content_masks", "style_masks"} & set(given):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 import numpy as np
 import pytest
 from minimal_nst import layers, losses, winograd
 from minimal_nst.backend import array_module
+from minimal_nst.cli import build_parser
 from minimal_nst.exercises.catalogue import EXERCISES
 from minimal_nst.gradcheck import Operation, adapt, adjoint, check
 from minimal_nst.lbfgs import Scaled, direction
@@ -102,6 +104,46 @@ def test_every_module_is_in_the_reference():
     for name in MAY_IMPORT:
         if not name.startswith("cli") and name not in private:
             assert name in documented, name
+
+
+EVERYTHING = "".join([*PAGES.values(), (ROOT / "README.md").read_text(encoding="utf-8")])
+COMMANDS = re.findall(
+    r"(?:python -m minimal_nst|minimal-nst) ([a-z][^`#>\n]*)", EVERYTHING.replace("\\\n", "")
+)
+OPTIONS = re.findall(r"`(--[a-z][^`]*)`", EVERYTHING.replace("--preset NAME", ""))
+
+
+def understood(arguments):
+    """Whether the command line takes these; what ends with help is all right, too."""
+    try:
+        return bool(build_parser().parse_args(arguments))
+    except SystemExit as end:
+        return end.code == 0
+
+
+def test_every_command_is_understood(capsys):
+    assert len(COMMANDS) > 60
+    for command in COMMANDS:
+        assert understood(shlex.split(command)), (command, capsys.readouterr().err)
+
+
+def test_every_option_is_understood(capsys):
+    """With the value that the text gives it, by one of the commands; `--scales none` was not."""
+    commands = (["stylize"], ["reconstruct", "a.png"], ["gradcheck"], ["bench"])
+    names = {name for command in commands for name in options_of(command[0])}
+    assert len(OPTIONS) > 80
+    for option in OPTIONS:
+        name, *value = shlex.split(option)
+        if value:
+            assert any(understood([*command, name, *value]) for command in commands), option
+        else:
+            assert name in names, option
+
+
+def options_of(command):
+    """The names of its options."""
+    (commands,) = (a for a in build_parser()._actions if isinstance(a.choices, dict))
+    return commands.choices[command]._option_string_actions
 
 
 def solution(chapter, label):

@@ -68,7 +68,7 @@ class Objective:
         RGB, 0..255, of any sizes. Their Gram matrices are averaged, by the settings'
         style_blend_weights, which has the same gradient as the mean of their losses.
     settings : Settings
-        Its layers, weights and forms are used.
+        Its layers, weights and forms are used, and its number of strips.
     content_masks : sequence of (H, W) arrays, optional
         For each style, where it is wanted: from 0 to 1. Each then has a loss of its own there.
     style_masks : sequence of (H', W') arrays or None, optional

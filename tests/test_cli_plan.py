@@ -40,6 +40,25 @@ def test_what_would_be_done(capsys, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        ([], None),
+        (["--strips", "3", "--style-layers", "relu1_1", "--content-layers", "relu1_1"], "3"),
+        (["--strips", "3"], "1; it is too low for 3"),
+        (
+            ["--strips", "9", "--style-layers", "pool2", "--content-layers", "relu3_1"],
+            "6; it is too low for 9",
+        ),
+    ],
+)
+def test_strips_are_those_that_there_would_be(capsys, tmp_path, monkeypatch, more, text):
+    """relu3_1 sees 12 rows around each four of the 48 that there are with the margin: room for six."""
+    monkeypatch.setattr(plan, "seconds_of_evaluation", lambda *_: 2.0)
+    said = planned(capsys, *LINE, "-o", tmp_path / "out.png", *more)
+    assert said.get("strips") == text
+
+
 def test_what_is_there_stays(capsys, tmp_path):
     """The painting, the log and the checkpoint, which the plan speaks of."""
     out, log, kept = (tmp_path / name for name in ("out.png", "run.csv", "run.ckpt"))

@@ -52,8 +52,9 @@ def plan(
     need = memory.needed(settings, shape, seen, threads, bool(masks), card is not None)
     free = memory.available() if card is None else card
     of = "" if free is None else f", of {free / 1e9:.3g} GB that are free"
-    cut_up = f", in {count(settings.strips, 'strip')}" if settings.strips > 1 else ""
-    line("memory", f"about {need / 1e9:.3g} GB{cut_up}{of}")
+    line("memory", f"about {need / 1e9:.3g} GB{of}")
+    if settings.strips > 1:
+        line("strips", strips_of(shape, settings))
     seconds = seconds_of_evaluation(content, styles, settings, masks, MEASURED)
     whole = settings.iterations * seconds
     of_scales = [whole * (size / settings.longer) ** 2 for size in settings.sizes]
@@ -84,6 +85,18 @@ def seconds_of_evaluation(
         (end - start) / (more - evaluations)
         for (start, evaluations), (end, more) in pairwise(moments)
     )
+
+
+def strips_of(shape: tuple[int, int], settings: Settings) -> str:
+    """How many strips there would be, and if they are fewer than were asked for, why."""
+    from ..architecture import canvas
+    from ..strips import cut
+
+    (above, below), _ = canvas(*shape, settings.margin)
+    taps = {**settings.content_taps, **settings.style_taps}
+    number = len(cut(above + shape[0] + below, settings.strips, taps))
+    asked = settings.strips
+    return f"{number}; it is too low for {asked}" if number < asked else str(number)
 
 
 def line(what: str, text: str) -> None:

@@ -9,8 +9,8 @@ is read once, and the matrices that it is multiplied by are as tall as can be.
 
 Glossary::
 
-    band        some rows of the picture, and their numbers in the buffers
-    here, there a band's two buffers; each stage reads from the one and writes to the other
+    band    some rows of the picture, and their numbers in the buffers
+    V, Z    a band's transformed input and output; each stage reads from the one before it
 """
 
 from __future__ import annotations
@@ -162,31 +162,28 @@ def _stages(
     _, C_in, C_out = U.shape
     C = max(C_in, C_out)
     down, across = -(-(band.stop - band.start) // m), -(-job.shape[1] // m)
-    row = n * n * across * C
-    here = job.buffer("here", (down * row,), job.dtype)
-    there = job.buffer("there", (down * row,), job.dtype)
-    V = there[: n * n * down * across * C_in].reshape(n, n, down, across, C_in)
-    Z = here[: n * n * down * across * C_out].reshape(n, n, down, across, C_out)
+    V = job.buffer("V", (n, n, down, across, C_in), job.dtype)
+    Z = job.buffer("Z", (n, n, down, across, C_out), job.dtype)
 
-    def part(rows: slice) -> tuple[slice, slice, Array]:
-        """Of some rows: which tiles; which place of a buffer is theirs; and a third buffer."""
-        first, last = (rows.start - band.start) // m, -(-(rows.stop - band.start) // m)
-        strip = job.buffer("strip", ((last - first) * n * (m * across + 2) * C,), job.dtype)
-        return slice(first, last), slice(first * row, last * row), strip
+    def part(rows: slice) -> tuple[slice, Array]:
+        """Of some rows: which tiles, and a buffer to work in."""
+        tiles = slice((rows.start - band.start) // m, -(-(rows.stop - band.start) // m))
+        number = (tiles.stop - tiles.start) * n * (m * across + 2) * C
+        return tiles, job.buffer("strip", (number,), job.dtype)
 
     def enter(rows: slice) -> None:
-        tiles, own, strip = part(rows)
+        tiles, strip = part(rows)
         x, above = job.read(rows)
-        winograd.transform_input(x, above, transform, here[own], strip, V[:, :, tiles])
+        winograd.transform_input(x, above, transform, strip, V[:, :, tiles])
 
     def multiply(points: slice) -> None:
         inputs, outputs = V.reshape(n * n, -1, C_in), Z.reshape(n * n, -1, C_out)
         np.matmul(inputs[points], U[points], out=outputs[points])
 
     def leave(rows: slice) -> None:
-        tiles, own, strip = part(rows)
+        tiles, strip = part(rows)
         y = job.place(rows)
-        winograd.transform_output(Z[:, :, tiles], bias, transform, there[own], strip, y)
+        winograd.transform_output(Z[:, :, tiles], bias, transform, strip, y)
         job.finish(rows, y)
 
     run(enter, parts)

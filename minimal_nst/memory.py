@@ -225,7 +225,7 @@ def _buffers(run: _Run) -> int:
     conv1_1's columns; not the bands that all threads share.
     """
     direct = min(DIRECT_BAND, max(map(math.prod, run.shapes)))  # conv1_1's band, in positions
-    here, strip, columns, rows = 0, 0, direct * 27, direct * 64
+    tiles, strip, columns, rows = 0, 0, direct * 27, direct * 64
     narrow = [
         layer
         for layer, pair in CONVOLUTIONS.items()
@@ -239,10 +239,10 @@ def _buffers(run: _Run) -> int:
         found = bands_for(channels, (height, width), transform, run.item)
         tallest = max(band.stop - band.start for band in found)
         down, across, C = -(-tallest // m), -(-width // m), max(channels)
-        here = max(here, n**2 * down * across * C)
+        tiles = max(tiles, n**2 * down * across * C)
         strip = max(strip, n * down * (m * across + 2) * C)
         rows = max(rows, (tallest + 2) * width * C)
-    return 2 * here + strip + rows + columns
+    return 2 * tiles + strip + rows + columns
 
 
 def _on_gpu(run: _Run) -> Needs:

@@ -19,11 +19,12 @@ products instead of 144 for each 4x4 outputs and each pair of channels. Over all
 tiles, each of the 36 products is one matrix product, (tiles, C_in) @ (C_in, C_out).
 
 The transforms are matrix products too. Six rows of the picture are a matrix (6, W*C) as they lie in
-memory, so B^T times them transforms a whole row of tiles along the one axis; cut into tiles, they
-are transformed along the other axis by a second product. On the way out the same two steps go
-backwards, and the last product writes four rows of the result. Channels are contiguous throughout.
-Each step is one call for all the rows of tiles of a band: other threads can work while NumPy
-computes, but not while Python is on its way from one call to the next.
+memory, so B^T times them transforms a whole row of tiles along the one axis. Six neighbouring
+places of a row are a matrix (6, C), and B^T times each of these transforms along the other axis:
+tiles overlap, but nothing is copied to cut them. On the way out the same two steps go backwards,
+and the last product writes four rows of the result. Channels are contiguous throughout. Each step
+is one call for all the rows of tiles of a band: other threads can work while NumPy computes, but
+not while Python is on its way from one call to the next.
 
 The backward pass is a convolution with the kernel turned by 180 degrees. Turning kernel, input and
 output all together changes nothing, so it needs no transform of its own: the same U serves, if B^T
@@ -143,14 +144,9 @@ def transform_kernel(kernel: Array, transform: Transform = F4, at_a_time: int = 
 
 
 def transform_input(
-    x: np.ndarray,
-    above: int,
-    transform: Transform,
-    spare: np.ndarray,
-    strip: np.ndarray,
-    V: np.ndarray,
+    x: np.ndarray, above: int, transform: Transform, strip: np.ndarray, V: np.ndarray
 ) -> None:
-    """Cut some rows of the picture into tiles and transform them: V = B^T d B.
+    """Transform some rows of the picture, tile by tile: V = B^T d B.
 
     Parameters
     ----------
@@ -160,10 +156,8 @@ def transform_input(
     above : {0, 1}
     transform : Transform
         For the backward pass, `turned`.
-    spare : (n * n * down * across * C_in,) array
-        Or more, to work in: it is for the tiles.
     strip : (down * n * (m * across + 2) * C_in,) array
-        Or more, to work in: it is for the rows of tiles that are not yet cut.
+        Or more, to work in: it is for B^T d, in which tiles still overlap.
     V : (n, n, down, across, C_in) array
         Is written. It may be a part of a larger one, of some rows of tiles: its last two axes are
         contiguous.
@@ -175,9 +169,9 @@ def transform_input(
     m, n = transform.m, transform.n
     B = transform.B_T.astype(x.dtype)
     (down, across, C_in), W = V.shape[2:], x.shape[1]
-    uncut = _take(strip, down, n, m * across + 2, C_in)
-    uncut[:, :, 0] = uncut[:, :, W + 1 :] = 0
-    rows = uncut[:, :, 1 : W + 1]
+    halfway = _take(strip, down, n, m * across + 2, C_in)
+    halfway[:, :, 0] = halfway[:, :, W + 1 :] = 0
+    rows = halfway[:, :, 1 : W + 1]
     whole = range(1 - above, (len(x) - above - 1) // m)  # of these tiles, all rows are in x
     if whole:
         inputs = _windows(x[m * whole.start - 1 + above :], len(whole), n, m)
@@ -187,22 +181,20 @@ def transform_input(
         inside = slice(max(top, 0), min(top + n, len(x)))  # outside of the picture: zeros
         i = slice(inside.start - top, inside.stop - top)
         _apply(B[:, i], _as_rows(x[inside]), _as_rows(rows[t]))
-    d = _take(spare, n, n, down, across, C_in)
-    tile_row, row, column, channel = uncut.strides
-    strides = (column, row, tile_row, m * column, channel)
-    d[...] = np.ndarray(d.shape, d.dtype, uncut, 0, strides)  # tiles overlap by two
-    _apply(B, _for_each_row(d), _for_each_row(V))  # B^T d B
+    tile_row, row, column, channel = halfway.strides
+    strides = (tile_row, row, m * column, column, channel)  # tiles overlap by two
+    tiles = np.ndarray((down, n, across, n, C_in), x.dtype, halfway, 0, strides)
+    np.matmul(B, tiles, out=_tile_by_tile(V))  # B^T d B
 
 
 def transform_output(
     Z: np.ndarray,
     bias: np.ndarray | None,
     transform: Transform,
-    spare: np.ndarray,
     strip: np.ndarray,
     y: np.ndarray,
 ) -> None:
-    """Transform the products and join the tiles: y = A^T Z A, and the bias.
+    """Transform the products back, tile by tile: y = A^T Z A, and the bias.
 
     Parameters
     ----------
@@ -211,10 +203,8 @@ def transform_output(
     bias : (C_out,) array or None
     transform : Transform
         The one of `transform_input`.
-    spare : (m * n * down * across * C_out,) array
-        Or more, to work in.
     strip : (down * n * m * across * C_out,) array
-        Or more, to work in.
+        Or more, to work in: it is for Z A.
     y : (h, W, C_out) array
         Is written.
 
@@ -227,11 +217,9 @@ def transform_output(
     (down, across, C_out), (h, W, _) = Z.shape[2:], y.shape
     if bias is not None:
         Z[1, 1] += bias  # A^T of the point (1, 1) is all ones: it reaches all outputs
-    outputs = _take(spare, m, n, down, across, C_out)
-    _apply(A, _for_each_row(Z), _for_each_row(outputs))  # Z A
-    joined = _take(strip, down, n, m * across, C_out)
-    joined.reshape(down, n, across, m, C_out)[...] = outputs.transpose(2, 1, 3, 0, 4)
-    rows = joined[:, :, :W]  # the last tile may hang over the edge, on the right and below
+    halfway = _take(strip, down, n, m * across, C_out)
+    np.matmul(A, _tile_by_tile(Z), out=halfway.reshape(down, n, across, m, C_out))  # Z A
+    rows = halfway[:, :, :W]  # the last tile may hang over the edge, on the right and below
     full, rest = divmod(h, m)
     tall = y[: m * full].reshape(full, m, W, C_out)
     _apply(A, _as_rows(rows[:full]), _as_rows(tall))  # A^T Z A
@@ -268,9 +256,9 @@ def _windows(x: np.ndarray, count: int, n: int, m: int) -> np.ndarray:
     return np.ndarray((count, n, row // x.itemsize), x.dtype, x, 0, (m * row, row, x.itemsize))
 
 
-def _for_each_row(tiles: np.ndarray) -> np.ndarray:
-    """(j, i, down, across, C) -> (i, j, down*across*C), without a copy: for each i, a matrix."""
-    return tiles.reshape(*tiles.shape[:2], -1).swapaxes(0, 1)
+def _tile_by_tile(V: np.ndarray) -> np.ndarray:
+    """(j, i, down, across, C) -> (down, i, across, j, C): for each row of a tile, a matrix."""
+    return V.transpose(2, 1, 3, 0, 4)
 
 
 def conv_forward(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -314,7 +302,7 @@ def _whole(
     Z = np.empty((n, n, down, across, C_out), x.dtype)
     y = np.empty((H, W, C_out), x.dtype)
     strip = np.empty(down * n * (m * across + 2) * max(C_in, C_out), x.dtype)
-    transform_input(np.ascontiguousarray(x), 0, transform, np.empty(V.size, x.dtype), strip, V)
+    transform_input(np.ascontiguousarray(x), 0, transform, strip, V)
     np.matmul(V.reshape(n * n, -1, C_in), U, out=Z.reshape(n * n, -1, C_out))
-    transform_output(Z, bias, transform, np.empty(Z.size, x.dtype), strip, y)
+    transform_output(Z, bias, transform, strip, y)
     return y

@@ -321,7 +321,7 @@ def check(
     masked: bool = False,
     card: int | None = None,
 ) -> None:
-    """Refuse a run that would not fit, and name the size that does, and the number of strips.
+    """Refuse a run that would not fit; name the size that does, and how this one might.
 
     Parameters
     ----------
@@ -355,16 +355,31 @@ def check(
         if smaller_styles >= SMALLEST:
             name, asked, most = "style_size", of_styles, smaller_styles
     advice = f"choose {name} {most} or less" if most >= SMALLEST else "free some memory"
-    for strips in range(settings.strips + 1, MOST_STRIPS + 1):
-        cut_up = replace(settings, strips=strips)
-        if needed(cut_up, content, styles, threads, masked, gpu) <= free:
-            advice += f", or choose strips {strips} (which take longer)"
+    for how, other in _with_less(settings, gpu):
+        if needed(other, content, styles, threads, masked, gpu) <= free:
+            advice += f", or choose {how}"
             break
     whose = "the GPU's memory" if gpu else "memory"
     raise OutOfMemory(
         f"{name} {asked} needs about {need / 1e9:.3g} GB of {whose}, of which "
         f"{free / 1e9:.3g} GB are free; {advice}, or try it all the same with force"
     )
+
+
+def _with_less(settings: Settings, gpu: bool) -> Iterator[tuple[str, Settings]]:
+    """How to ask for less memory, and the settings then: first what takes no longer."""
+    counts = range(settings.strips + 1, MOST_STRIPS + 1)
+    in_strips = [(f"strips {n} (which take longer)", replace(settings, strips=n)) for n in counts]
+    if gpu or settings.optimizer not in (None, "lbfgs"):
+        yield from in_strips
+        return
+    history = min(HISTORY["lbfgs"], settings.history or HISTORY["lbfgs"])
+    how = f"optimizer own-lbfgs, history {history}"
+    own = replace(settings, optimizer="own-lbfgs", history=history)
+    yield how, own
+    yield from in_strips
+    for in_so_many, cut_up in in_strips:
+        yield f"{how}, {in_so_many}", replace(own, strips=cut_up.strips)
 
 
 def _scaled(shape: Shape, scale: float) -> Shape:

@@ -196,6 +196,38 @@ def test_strips_that_would_fit_are_named(small):
         memory.check(Settings(size=4000), (3000, 4000), [(3000, 4000)], 2)
 
 
+@pytest.mark.parametrize(("size", "needs_strips"), [(800, False), (1100, True)])
+@pytest.mark.parametrize(("asked", "history"), [(None, 20), (10, 10), (30, 20)])
+def test_an_optimiser_that_would_fit_is_named(small, size, needs_strips, asked, history):
+    """With the fewest strips, or none; it is not asked to remember more than the other."""
+    settings = Settings(size=size, history=asked)
+    shapes = (size * 3 // 4, size), [(size * 3 // 4, size)]
+    with pytest.raises(OutOfMemory) as caught:
+        memory.check(settings, *shapes, 2)
+    _, _, advice = str(caught.value).partition("or choose ")
+    how, _, strips = advice.partition(", or try")[0].partition(", strips ")
+    assert how == f"optimizer own-lbfgs, history {history}"
+    by_hand = dataclasses.replace(settings, optimizer="own-lbfgs", history=history)
+    if needs_strips:
+        count, _, rest = strips.partition(" ")
+        assert rest == "(which take longer)"
+        for strips, fits in ((int(count), True), (int(count) - 1, False)):
+            cut_up = dataclasses.replace(by_hand, strips=strips)
+            assert (memory.needed(cut_up, *shapes, 2) <= GIB) == fits
+        in_most = dataclasses.replace(settings, strips=memory.MOST_STRIPS)
+        assert memory.needed(in_most, *shapes, 2) > GIB
+    else:
+        assert strips == ""
+        memory.check(by_hand, *shapes, 2)
+
+
+def test_an_optimiser_that_was_chosen_for_its_memory_is_kept(small):
+    for optimizer in ("adam", "own-lbfgs"):
+        with pytest.raises(OutOfMemory) as caught:
+            memory.check(Settings(size=4000, optimizer=optimizer), (3000, 4000), [(300, 400)], 2)
+        assert "optimizer" not in str(caught.value)
+
+
 def test_force_and_not_knowing_go_on(small, monkeypatch):
     memory.check(Settings(size=4000, force=True), (3000, 4000), [(3000, 4000)], 2)
     monkeypatch.setattr(memory, "available", lambda: None)

@@ -96,7 +96,7 @@ def _as_typed(message: str, filed: set[str]) -> str:
     """
     names = [field.name for field in dataclasses.fields(Settings)]
     several = rf"(?<![\w/.-])({'|'.join(name for name in names if '_' in name)})(?![\w/.-])"
-    single = rf"(^|(?<=, )|(?<=choose )|(?<=with ))({'|'.join(names)})(?= is | are | \d|$)"
+    single = rf"(^|(?<=, )|(?<=choose )|(?<=with ))({'|'.join(names)})(?= is | are | own-| \d|$)"
     for pattern in (several, single):
         message = re.sub(pattern, lambda m: m[0] if m[0] in filed else flag(m[0]), message)
     return message

@@ -98,9 +98,11 @@ def test_the_figures_are_those_of_the_benchmarks():
         assert 0 <= ratio - float(claim) < 0.1
     intel = others.partition("An Intel Xeon (Emerald Rapids)")[2].partition("Held to AVX2")[0]
     claims = re.search(r"Xeon ([\d.]+), ([\d.]+), ([\d.]+) and ([\d.]+) times", README)
+    disturbed = float(re.search(r"tests ran, it had ([\d.]+)", intel).group(1))
     for size, claim in zip((512, 1024, 256, 128), claims.groups(), strict=True):
         (ratio,) = ratios(size, intel)
-        assert 0 <= ratio - float(claim) < 0.1
+        least = min(ratio, disturbed) if size == 128 else ratio
+        assert 0 <= least - float(claim) < 0.1
     rows = re.findall(
         r"^  512 px .* measured +(\d+), .* iterations=(?:25|85)(.*)$", BENCHMARKS, re.MULTILINE
     )

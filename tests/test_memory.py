@@ -222,10 +222,21 @@ def test_an_optimiser_that_would_fit_is_named(small, size, needs_strips, asked, 
 
 
 def test_an_optimiser_that_was_chosen_for_its_memory_is_kept(small):
-    for optimizer in ("adam", "own-lbfgs"):
-        with pytest.raises(OutOfMemory) as caught:
-            memory.check(Settings(size=4000, optimizer=optimizer), (3000, 4000), [(300, 400)], 2)
-        assert "optimizer" not in str(caught.value)
+    """And so is its memory, if it was asked to remember much."""
+    settings = Settings(size=1100, optimizer="own-lbfgs", history=400)
+    shapes = (825, 1100), [(825, 1100)]
+    memory.check(dataclasses.replace(settings, history=20, strips=8), *shapes, 2)
+    with pytest.raises(OutOfMemory, match=r"choose size \d+ or less, or try it all the same"):
+        memory.check(settings, *shapes, 2)
+
+
+def test_a_gpu_is_not_told_of_the_optimiser_that_it_has():
+    """Where nothing is chosen, it is our own there already."""
+    settings, shapes = Settings(size=1100, history=400), ((825, 1100), [(825, 1100)])
+    with pytest.raises(OutOfMemory) as caught:
+        memory.check(settings, *shapes, 2, card=2 * GIB)
+    assert "of the GPU's memory" in str(caught.value)
+    assert "optimizer" not in str(caught.value)
 
 
 def test_force_and_not_knowing_go_on(small, monkeypatch):

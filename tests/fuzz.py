@@ -147,14 +147,15 @@ def drawn(generator: random.Random) -> dict[str, object]:
         choices = NUMBERS.get(item.name) or item.metadata.get("choices")
         if choices and item.name not in FIXED and generator.random() < 0.4:
             found[item.name] = generator.choice(choices)
+    seen = LAYERS[: LAYERS.index(generator.choice(("pool3", "pool5")))]  # deep ones allow no strips
     for what in ("content", "style"):
-        layers = generator.sample(LAYERS[: LAYERS.index("pool5")], generator.randint(1, 3))
+        layers = generator.sample(seen, generator.randint(1, 3))
         found[f"{what}_layers"] = [(layer, generator.choice((1.0, 0.5, 0.0))) for layer in layers]
     return found
 
 
 def settings(count: int, seed: int) -> list[str]:
-    """Paint with settings at random: the textbook's way to compute must come to the same losses."""
+    """Paint with settings at random, perhaps in strips: the textbook, in one piece, must come to the same losses."""
     generator, numbers = random.Random(seed), np.random.default_rng(seed)
     content, *styles = numbers.uniform(0, 255, (3, 40, 56, 3))
     masks = [numbers.integers(0, 2, (40, 56)) * 255.0 for _ in range(4)]
@@ -164,8 +165,9 @@ def settings(count: int, seed: int) -> list[str]:
         given = {"content_masks": masks[:2], "style_masks": masks[2:]} if masked else {}
         losses = []
         try:
-            for conv in ("winograd", "im2col"):
-                wanted = Settings(**chosen, iterations=2, conv=conv, dtype="float64", device="cpu")
+            for conv, strips in (("winograd", generator.choice((1, 2, 5))), ("im2col", 1)):
+                ways = {"conv": conv, "strips": strips, "dtype": "float64", "device": "cpu"}
+                wanted = Settings(**chosen, **ways, iterations=2)
                 losses.append(stylize(content, styles, wanted, **given).losses)
             at_minimum = losses[0][0] < 1e-12  # from which roundings alone can lead
             if not at_minimum and not np.allclose(*losses, rtol=1e-6):

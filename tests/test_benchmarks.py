@@ -12,7 +12,11 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 RUNS = {  # benchmark -> arguments, what it needs, what it prints
-    "convergence": (["--size", "48", "--evaluations", "2,3", "--pairs", "1"], "", "48 px"),
+    "convergence": (
+        ["--size", "48", "--evaluations", "2,3", "--pairs", "1", "--only", "lbfgs, spectrum 0.5"],
+        "",
+        "48 px",
+    ),
     "evaluation": (["--sizes", "32", "--rounds", "1", "--layers"], "torch", "ours, winograd"),
     "gpu": (
         ["--device", "cpu", "--sizes", "32", "--rounds", "1", "--run", "32", "--iterations", "4"],

@@ -164,7 +164,7 @@ def alike(one, other):
         {"optimizer": "adam"},
         {"scales": (32,), "iterations": 5},
         {"colors": "luminance", "spectrum": 0.0},
-        {"init": "noise", "dtype": "float64", "conv": "im2col", "iterations": 6},
+        {"size": 32, "init": "noise", "dtype": "float64", "conv": "im2col", "iterations": 6},
     ],
     ids=["own", "adam", "scales", "pixels", "float64"],
 )

@@ -70,7 +70,7 @@ def test_loss_falls(preset, content, style):
 def test_wide_structures_first_is_faster(content, style, optimizer):
     """The same losses in coordinates of waves, after as many evaluations: the mean of many ratios, as
     roundings move each of them by some per cent."""
-    settings = nst.Settings(size=96, iterations=30, margin=0, optimizer=optimizer)
+    settings = nst.Settings(size=72, iterations=30, margin=0, optimizer=optimizer)
     waves = nst.stylize(content, style, settings)
     pixels = nst.stylize(content, style, dataclasses.replace(settings, spectrum=0))
     assert waves.losses[0] == pytest.approx(pixels.losses[0], rel=0.01)  # but for checkerboards
@@ -160,7 +160,7 @@ def test_the_margin_takes_the_lines_along_the_border_away():
     """How much darker or lighter the outermost pixels become than those two further in; strokes differ too."""
     style = images.load(EXAMPLES / "style" / "vangogh_cafe_terrace.webp", 96)
     steps = {0: [], 8: []}
-    for level in (110, 125, 140, 155):
+    for level in (110, 140):
         content = np.full((64, 96, 3), level, "uint8")
         for margin, found in steps.items():
             settings = nst.Settings(size=96, iterations=2, margin=margin)
@@ -396,7 +396,7 @@ def test_a_painting_on_a_device_is_the_cpus(content, style, monkeypatch, optimiz
     mask = np.zeros(content.shape[:2], "uint8")
     mask[:, :40] = 255
     settings = dataclasses.replace(
-        SMALL, iterations=3, scales=(24,), optimizer=optimizer, conv=conv, dtype=dtype
+        SMALL, size=48, iterations=3, scales=(24,), optimizer=optimizer, conv=conv, dtype=dtype
     )
     tolerance = 1e-3
     if (optimizer, dtype) == ("own-lbfgs", "float32"):

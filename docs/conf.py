@@ -52,7 +52,7 @@ numfig = True
 nb_execution_mode = "force"
 nb_execution_in_temp = True  # where a notebook that was downloaded runs: with nothing beside it
 nb_execution_raise_on_error = True
-nb_execution_timeout = 180
+nb_execution_timeout = 300
 nb_execution_show_tb = True
 nb_merge_streams = True
 

@@ -39,7 +39,8 @@ Glossary::
     w      (K, L, C) or the amplitudes of their waves, in rows of L
     f      frequency of a wave in periods per pixel, at most 1/2 along an axis
     f_0    from where on the gain is the same
-    gain   (H, W, 1), with a mean square of 1, so that a step in z is as long in x
+    gain   (H, W, C), with a mean square of 1, so that a step in z is as long in x; of all colours the
+           same, but rows of one number for three are slow in NumPy
 
 References
 ----------
@@ -262,13 +263,13 @@ class Spectrum:
         row: int = ROW,
     ) -> None:
         f = frequencies(height, width)
-        gain = np.where(f <= FINEST, np.minimum(f, FINE) ** -exponent, 0)[..., None]
+        gain = np.where(f <= FINEST, np.minimum(f, FINE) ** -exponent, 0)
         gain /= np.sqrt(np.mean(gain**2))
         self._finer = f[..., None] > FINEST
         self._pixels = exponent == 0
         self._waves = waves and not self._pixels
         self._dtype = dtype
-        self._gain = backend.upload(gain, dtype)
+        self._gain = backend.upload(np.repeat(gain[..., None], 3, axis=2), dtype)
         self._cosines = Cosines(height, width, dtype, backend)
         self.frequencies = f
         if self._waves:

@@ -38,9 +38,9 @@ from .winograd import Transform
 
 Shape: TypeAlias = tuple[int, int]
 
-VECTORS = {"lbfgs": (6, 17, 2, 0), "own-lbfgs": (7, 5, 0, 2), "adam": (10, 0, 0, 0)}
-"""Optimiser -> arrays, as measured: of the picture's size, and of all the variables', in float64; and
-of these for each step that L-BFGS remembers, in float64 and as stacks.py keeps them."""
+VECTORS = {"lbfgs": (6, 17, 2, 0), "own-lbfgs": (9, 6, 0, 2), "adam": (10, 0, 0, 0)}
+"""Optimiser -> arrays, as measured: of the picture's size, and of all the variables', of SciPy's in float64;
+and of these for each step that L-BFGS remembers, in float64 and as stacks.py keeps them."""
 
 MOST_STRIPS = 64
 """That are advised: with more, nearly all that is seen is seen for other strips' sake."""
@@ -267,10 +267,11 @@ def _optimiser(settings: Settings, numbers: int, gpu: bool) -> int:
     optimizer = settings.optimizer or ("own-lbfgs" if gpu else "lbfgs")
     of_picture, of_variables, doubles, by_hand = VECTORS[optimizer]
     pairs = min(settings.history or HISTORY[optimizer], settings.iterations)
-    number = 1 if settings.dtype == "float32" else 8
+    kept, item = (1, 4) if settings.dtype == "float32" else (8, 8)
+    item = 8 if optimizer == "lbfgs" else item
     variables = SHARE * numbers if settings.spectrum else numbers
-    of_variable = 8 * (of_variables + doubles * pairs) + number * by_hand * pairs
-    return int(8 * of_picture * numbers + of_variable * variables)
+    of_variable = item * of_variables + (8 * doubles + kept * by_hand) * pairs
+    return int(item * of_picture * numbers + of_variable * variables)
 
 
 def _tallest(shape: Shape, strips: int, taps: Collection[str]) -> Shape:

@@ -49,7 +49,7 @@ class Minimum:
     Attributes
     ----------
     x : array
-        The best point that was evaluated, float64.
+        The best point that was evaluated.
     loss : float
         The loss there.
     losses : list of float
@@ -143,7 +143,8 @@ def minimize(
     function : callable
         x -> (loss, gradient), the gradient of the shape of x.
     x0 : array
-        Where to start; not modified.
+        Where to start; not modified. Its dtype is that of our own L-BFGS and of Adam; SciPy's moves
+        float64.
     method : {'lbfgs', 'own-lbfgs', 'adam'}
         SciPy's L-BFGS-B, the one of `lbfgs`, or Adam.
     iterations : int
@@ -195,7 +196,7 @@ def minimize(
         if hook is not None and not callable(hook):
             raise UsageError(f"{name} is {hook!r}; it must be callable")
     xp = array_module(x0)
-    best = Minimum(xp.array(x0, dtype="float64"))
+    best = Minimum(xp.array(x0, dtype=np.result_type(x0.dtype, "float32")))
     begun: Memory = {}
     if memory:
         best, begun = _remembered(memory, method, best.x)
@@ -214,7 +215,7 @@ def minimize(
         best.losses.append(loss)
         if not math.isfinite(loss):
             raise NotFinite(f"the loss is {loss} at evaluation {best.evaluations}")
-        if not math.isfinite((g - g).sum()):  # 0, unless anywhere it is infinite or not a number
+        if not math.isfinite(g.sum()):  # as soon as any number is not
             raise NotFinite(f"the gradient is not finite at evaluation {best.evaluations}")
         if loss < best.loss:
             best.x, best.loss = x, loss  # each method evaluates arrays that it won't write to again

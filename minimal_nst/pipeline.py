@@ -349,8 +349,9 @@ def _paint(
     space = coordinates(backend=home)
     here = space if home is CPU else coordinates(backend=CPU)
     start = _moved(start, where, here.start(start) - start)
-    origin = home.upload(start, "float64")
-    region = None if where is None else home.upload(where, "float64")
+    dtype = "float64" if optimizer == "lbfgs" else vgg.dtype
+    origin = home.upload(start, dtype)
+    region = None if where is None else home.upload(where, dtype)
     terms: list[dict[str, float]] = []
     if checkpoint is not None:
         known = checkpoint.memory.get("evaluations", 0)  # those of half an iteration come again
@@ -383,7 +384,7 @@ def _paint(
         with scipy.fft.set_workers(vgg.workers.threads), vgg.engine.alone():
             end = minimize(
                 function,
-                home.xp.zeros((*space.frequencies.shape, 3)),
+                home.xp.zeros((*space.frequencies.shape, 3), dtype),
                 optimizer,
                 settings.iterations,
                 settings.learning_rate,

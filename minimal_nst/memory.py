@@ -267,8 +267,8 @@ def _optimiser(settings: Settings, numbers: int, gpu: bool) -> int:
     optimizer = settings.optimizer or ("own-lbfgs" if gpu else "lbfgs")
     of_picture, of_variables, doubles, by_hand = VECTORS[optimizer]
     pairs = min(settings.history or HISTORY[optimizer], settings.iterations)
-    kept, item = (1, 4) if settings.dtype == "float32" else (8, 8)
-    item = 8 if optimizer == "lbfgs" else item
+    moved = "float64" if optimizer == "lbfgs" else settings.dtype
+    item, kept = {"float32": 4, "float64": 8}[moved], 1 if settings.dtype == "float32" else 8
     variables = SHARE * numbers if settings.spectrum else numbers
     of_variable = item * of_variables + (8 * doubles + kept * by_hand) * pairs
     return int(item * of_picture * numbers + of_variable * variables)

@@ -143,8 +143,8 @@ def minimize(
     function : callable
         x -> (loss, gradient), the gradient of the shape of x.
     x0 : array
-        Where to start; not modified. Its dtype is that of our own L-BFGS and of Adam; SciPy's moves
-        float64.
+        Where to start; not modified. Our own L-BFGS and Adam move its dtype, or the float that holds
+        it; SciPy's moves float64.
     method : {'lbfgs', 'own-lbfgs', 'adam'}
         SciPy's L-BFGS-B, the one of `lbfgs`, or Adam.
     iterations : int

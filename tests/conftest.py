@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -96,6 +96,12 @@ def one_network(weights: Weights) -> Iterator[None]:
         patch.setattr(pipeline, "load_weights", load)
         patch.setattr(pipeline, "VGG19", network)
         yield
+
+
+@pytest.fixture(scope="module")
+def network(weights: Weights) -> Callable[..., VGG19]:
+    """`VGG19` of these weights, each kind once: to prepare one takes longer than to evaluate it."""
+    return functools.cache(functools.partial(VGG19, weights))
 
 
 @pytest.fixture(scope="session")

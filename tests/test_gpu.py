@@ -204,7 +204,7 @@ PARAMETERS = gpu.PARAMETERS | stacks.PARAMETERS | pairs.PARAMETERS | coordinates
     [("float", name) for name in BODIES]
     + [("double", name) for name in BODIES if not name.endswith("_6")],  # double is F(4x4)'s
 )
-@pytest.mark.parametrize("card", [70, 90, 100])
+@pytest.mark.parametrize("card", [70, 80, 90, 100])
 def test_kernels_compile_for_cards_of_all_ages(T, name, card):
     """All of a thread's numbers stay in registers."""
     log = nvrtc.compiled(nvrtc.source(PARAMETERS[name], BODIES[name], T), card)

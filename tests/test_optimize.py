@@ -186,6 +186,28 @@ def test_failure_ends_at_once_and_brings_the_best_so_far(method, reason):
     assert best.loss == quadratic(best.x)[0] == min(best.losses[:5])
 
 
+@pytest.mark.parametrize("wrong", [[0, np.nan], [np.inf, -np.inf], [1, -np.inf]])
+def test_one_number_that_is_not_finite_is_enough(wrong):
+    with pytest.raises(RunError, match="the gradient is not finite at evaluation 1"):
+        minimize(lambda x: (0.0, np.array([7.0, *wrong, -9.0])), np.zeros(4))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_single_precision_is_moved_as_it_is_but_by_scipy(method, dtype):
+    """Where the gradient is of that precision, too; whole numbers become floats that hold them."""
+    seen = set()
+
+    def function(x):
+        seen.add(x.dtype.name)
+        loss, g = quadratic(x)
+        return loss, g.astype(x.dtype)
+
+    end = minimize(function, np.zeros((2, 3), dtype), method, 3)
+    single = dtype == "float32" and method != "lbfgs"
+    assert seen == {end.x.dtype.name} == {"float32" if single else "float64"}
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("error", [StopIteration, ZeroDivisionError, KeyboardInterrupt])
 def test_what_a_callback_raises_comes_through(method, error):

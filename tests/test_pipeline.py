@@ -379,13 +379,13 @@ def test_the_default_optimizer_is_scipys_on_a_cpu_and_ours_on_a_gpu(content, sty
     seen = []
 
     def noting(function, x0, method, *args, **options):
-        seen.append(method)
+        seen.append((method, x0.dtype))
         return minimize(function, x0, method, *args, **options)
 
     monkeypatch.setattr(pipeline, "minimize", noting)
     nst.stylize(content, style, dataclasses.replace(SMALL, iterations=1, device="cpu"))
     nst.stylize(content, style, dataclasses.replace(SMALL, iterations=1, optimizer="own-lbfgs"))
-    assert seen == ["lbfgs", "own-lbfgs"]
+    assert seen == [("lbfgs", "float64"), ("own-lbfgs", "float32")]
 
 
 @pytest.mark.parametrize("optimizer", ["own-lbfgs", "lbfgs", "adam"])

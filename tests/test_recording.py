@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -73,12 +72,6 @@ def test_cublas_is_asked_by_its_name_or_else_by_cupy(rng, monkeypatch, platform)
     with pytest.raises(RuntimeError, match="status 3"):
         cublas.multiply(a, a, out)
     assert len(given) == 1
-
-
-@pytest.fixture(scope="module")
-def network(weights):
-    """Networks by pooling, dtype and device: to prepare one takes longer than to evaluate it."""
-    return functools.cache(functools.partial(VGG19, weights, conv="winograd"))
 
 
 def evaluated(device, network, content, style, choice, dtype="float32"):

@@ -22,9 +22,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 from minimal_nst import cli, images, stylize
 from minimal_nst.architecture import LAYERS
+from minimal_nst.backend import select
 from minimal_nst.cli.config import PICTURES
 from minimal_nst.cli.options import FIELDS
 from minimal_nst.errors import NSTError
+from minimal_nst.pipeline import default_optimizer
 from minimal_nst.resources import bundled
 from minimal_nst.settings import Settings
 from minimal_nst.weights import load_weights
@@ -154,20 +156,21 @@ def drawn(generator: random.Random) -> dict[str, object]:
     return found
 
 
-def settings(count: int, seed: int) -> list[str]:
-    """Paint with settings at random, perhaps in strips: the textbook, in one piece, must come to the same losses."""
+def settings(count: int, seed: int, device: str = "cpu") -> list[str]:
+    """Paint with settings at random, perhaps in strips: the textbook, in one piece on a CPU, must come to the same losses."""
     generator, numbers = random.Random(seed), np.random.default_rng(seed)
     content, *styles = numbers.uniform(0, 255, (3, 40, 56, 3))
     masks = [numbers.integers(0, 2, (40, 56)) * 255.0 for _ in range(4)]
+    both = {"dtype": "float64", "iterations": 2, "optimizer": default_optimizer(select(device))}
     wrong = []
     for _ in range(count):
         chosen, masked = drawn(generator), generator.random() < 0.3
         given = {"content_masks": masks[:2], "style_masks": masks[2:]} if masked else {}
         losses = []
         try:
-            for conv, strips in (("winograd", generator.choice((1, 2, 5))), ("im2col", 1)):
-                ways = {"conv": conv, "strips": strips, "dtype": "float64", "device": "cpu"}
-                wanted = Settings(**chosen, **ways, iterations=2)
+            ours = {"conv": "winograd", "strips": generator.choice((1, 2, 5)), "device": device}
+            for way in (ours, {"conv": "im2col", "device": "cpu"}):
+                wanted = Settings(**{**both, **chosen, **way})
                 losses.append(stylize(content, styles, wanted, **given).losses)
             at_minimum = losses[0][0] < 1e-12  # from which roundings alone can lead
             if not at_minimum and not np.allclose(*losses, rtol=1e-6):
@@ -224,13 +227,15 @@ if __name__ == "__main__":
     parser.add_argument("--settings", type=int, default=500, help="[%(default)s]")
     parser.add_argument("--options", type=int, default=2000, help="[%(default)s]")
     parser.add_argument("--seed", type=int, default=1, help="[%(default)s]")
+    parser.add_argument("--device", default="cpu", help="that settings paint on [%(default)s]")
     given = parser.parse_args()
     logging.lastResort = printed = Printed()
     found = [
-        line
-        for kind in (pictures, weights, settings, options)
-        for line in kind(getattr(given, kind.__name__), given.seed)
+        *pictures(given.pictures, given.seed),
+        *weights(given.weights, given.seed),
+        *settings(given.settings, given.seed, given.device),
+        *options(given.options, given.seed),
+        *printed.lines,
     ]
-    found += printed.lines
     print("\n".join(found) or "nothing but what is right, and clear lines")
     sys.exit(bool(found))

@@ -92,6 +92,20 @@ def test_what_would_be_refused_is(capsys, tmp_path, monkeypatch, arguments, code
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_that_will_not_fit_is_refused_as_the_run_is(capsys, tmp_path, monkeypatch):
+    """What is timed is a few iterations, of which less is remembered: there is room for these."""
+    out = tmp_path / "out.png"
+    shapes = images.measure(CONTENT, 64), [images.measure(STYLE, 96)], 1
+    few, whole = (memory.needed(Settings(size=64, iterations=n), *shapes) for n in (8, 500))
+    assert few < whole
+    monkeypatch.setattr(memory, "available", lambda: (few + whole) // 2)
+    refused = run(capsys, *LINE, "-o", out, "--dry-run")
+    assert "--size 64 needs about" in refused[2]
+    assert refused[::2] == run(capsys, *LINE, "-o", out)[::2]
+    assert refused[0] == 4
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.5, "0.5 s"), (89.4, "89.4 s"), (90, "1.5 min"), (330, "5.5 min"), (5400, "1.5 h")],

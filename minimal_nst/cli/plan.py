@@ -49,12 +49,14 @@ def plan(
     line("optimizer", f"{optimizer}, {count(settings.iterations, 'iteration')}{each}")
     line("device", f"{backend.name}, {count(threads, 'thread')}")
     card = backend.free()
-    need = memory.needed(settings, shape, seen, threads, bool(masks), card is not None)
+    run = settings, shape, seen, threads, bool(masks)
+    need = memory.needed(*run, card is not None)
     free = memory.available() if card is None else card
     of = "" if free is None else f", of {free / 1e9:.3g} GB that are free"
     line("memory", f"about {need / 1e9:.3g} GB{of}")
     if settings.strips > 1:
         line("strips", strips_of(shape, settings))
+    memory.check(*run, card)  # all of it: what is timed remembers fewer steps
     seconds = seconds_of_evaluation(content, styles, settings, masks, MEASURED)
     whole = settings.iterations * seconds
     of_scales = [whole * (size / settings.longer) ** 2 for size in settings.sizes]

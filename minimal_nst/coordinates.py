@@ -13,22 +13,31 @@ grows with its length, and puts them together again:
 
 with D the orthonormal cosine transform along both axes, for which D^T is the inverse, and f the
 number of waves per pixel. Waves finer than f_0, of 8 pixels, move alike: to a network of 3 x 3
-filters they differ little, and the inverse Hessian that `Bands` measures is flat there. Waves of
-less than two pixels, which are those of checkerboards, do not move at all, and the start loses its
-own: the gradient of a max pooling would make screens of dots of them, which lower the loss by next
-to nothing. S is symmetric, so the adjoint is the same filter. The cosine transform continues a
-picture beyond its borders as a mirror does, so nothing leaks from one edge to the opposite one.
+filters they differ little, and the inverse Hessian that `Bands` measures is flat there. Of waves
+finer than f_c, of 4 pixels, the three colours move alike: so fine, an eye sees light and dark alone
+(JPEG and television keep no more), the loss can do without as well, and half of the variables are
+saved. Waves of less than two pixels, which are those of checkerboards, do not move at all: the
+gradient of a max pooling would make screens of dots of them, which lower the loss by next to nothing.
+So what moves is
 
-But for these, neither the loss nor its minima change, only the way there: what is steepest in z is
-S S^T times the gradient in x. For L-BFGS, S S^T is the first estimate of the inverse Hessian.
+.. math:: S = D^T g E E^T D
+
+where E^T takes from the waves what may move, of those finer than f_c (red + green + blue) / sqrt(3), and
+E puts it back in its place. The start loses all else. E's columns are orthonormal, so S is symmetric,
+and the adjoint is the same filter. The cosine transform continues a picture beyond its borders as a
+mirror does, so nothing leaks from one edge to the opposite one.
+
+But for what does not move, neither the loss nor its minima change, only the way there: what is
+steepest in z is S S^T times the gradient in x. For L-BFGS, S S^T is the first estimate of the inverse
+Hessian.
 
 All that L-BFGS knows of its variables is their inner products, and D, a rotation, leaves those as
-they are. So it may as well move the waves w = D z themselves, with half of the transforms:
+they are. So it may as well move w = E^T D z themselves, with half of the transforms:
 
-.. math:: x = x_0 + D^T g w, \qquad \frac{dL}{dw} = g D \frac{dL}{dx}
+.. math:: x = x_0 + D^T g E w, \qquad \frac{dL}{dw} = E^T g D \frac{dL}{dx}
 
-and only those that move, four fifths of all, from the longest to the finest. So what lies side by
-side in w is of about one frequency, and of about one size.
+which are two fifths as many as the pixels' numbers, from the longest wave to the finest. So what lies
+side by side in w is of about one frequency, and of about one size.
 
 Adam has a step length for each variable; of pixels it makes better use than of waves.
 
@@ -36,9 +45,10 @@ Glossary::
 
     x      (H, W, C) picture
     z      (H, W, C) what the optimiser moves: pixels,
-    w      (K, L, C) or the amplitudes of their waves, in rows of L
+    w      (K, L) or amplitudes of their waves, in rows of L: of each colour up to f_c, then of all
     f      frequency of a wave in periods per pixel, at most 1/2 along an axis
     f_0    from where on the gain is the same
+    f_c    from where on no colour moves by itself
     gain   (H, W, C), with a mean square of 1, so that a step in z is as long in x; of all colours the
            same, but rows of one number for three are slow in NumPy
 
@@ -61,14 +71,18 @@ from .cublas import multiply
 FINE = 1 / 8
 """f_0, in periods per pixel."""
 
+COLOURED = 1 / 4
+"""f_c, in periods per pixel."""
+
 FINEST = 1 / 2
 """Up to where waves move: what has more periods per pixel lies across the pixels' grid."""
 
-ROW, ROW_ON_GPU = 128, 512
-"""Waves in a row of w. stacks.py keeps a scale for each row, on a GPU 32; on a CPU short ones are faster."""
+ROW, ROW_ON_GPU = 384, 1536
+"""Numbers in a row of w. stacks.py keeps a scale for each row, on a GPU 32; on a CPU short ones are faster."""
 
-SHARE = math.pi / 4
-"""How many of the waves those are: a quarter of a disc in a square, but for what pixels are whole."""
+SHARE = math.pi / 4 * (1 + 2 * (COLOURED / FINEST) ** 2) / 3
+"""How many numbers w has for each of the picture's. Waves that move are a quarter of a disc in a square;
+each has one, and those of a smaller disc two more, where the picture has three squares."""
 
 MULTIPLY = """
 const int lane = i % 32, run = i / 32;
@@ -110,7 +124,7 @@ lengths[i] = sqrt(both / of_gamma) * own;
 """M in band i. All need kappa, and each finds it out: it is a few numbers."""
 
 SPREAD = "spread[i] = (T)lengths[band[i]];"
-"""M, of each wave."""
+"""M, of each number of w."""
 
 BODIES = {"multiply": MULTIPLY, "lengths": LENGTHS, "spread": SPREAD}
 
@@ -154,29 +168,29 @@ def frequencies(height: int, width: int) -> np.ndarray:
     return f
 
 
-def moved(height: int, width: int, row: int = ROW) -> np.ndarray:
+def moved(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Which waves the optimiser moves, from the longest to the finest.
 
     Parameters
     ----------
     height, width : int
         Of the picture.
-    row : int
-        How many lie in a row; if the picture is tiny, as many as in one of its own.
 
     Returns
     -------
-    (K, L) array
-        Numbers of waves, counted as in `frequencies`. The last few do not move, and are there to fill
-        a GPU's rows, so that a CPU has as many variables.
+    coloured, grey : (N,) array
+        Numbers of waves, counted as in `frequencies`, whose colours move each for itself, and all alike.
+        The last few do not move, and are there to fill a GPU's rows, so that a CPU has as many
+        variables; if the picture is tiny, rows as long as its own.
     """
     f = frequencies(height, width).ravel()
-    count = np.count_nonzero(f <= FINEST)
-    most = ROW_ON_GPU
-    if -(-count // most) * most > f.size:
-        row = most = width
-    order: np.ndarray = np.argsort(f, kind="stable")
-    return order[: -(-count // most) * most].reshape(-1, row)
+    order = np.argsort(f, kind="stable")
+    coloured, count = (np.count_nonzero(f <= most) for most in (COLOURED, FINEST))
+    numbers = 2 * coloured + count
+    more = -numbers % ROW_ON_GPU
+    if count + more > f.size:
+        more = -numbers % width
+    return order[:coloured], order[coloured : count + more]
 
 
 class Cosines:
@@ -240,12 +254,14 @@ class Spectrum:
     waves : bool
         Whether the optimiser moves w; otherwise it moves z.
     row : int
-        How many waves w has in a row.
+        How many numbers w has in a row, if the picture is not tiny.
 
     Attributes
     ----------
-    frequencies : array
-        f of each of its variables, but for the colours; of pixels, which have none, of as many.
+    shape : tuple of int
+        Of what the optimiser moves.
+    frequencies : (K, L) array or None
+        f of each number of w, on the host; None where pixels move.
 
     References
     ----------
@@ -265,48 +281,65 @@ class Spectrum:
         f = frequencies(height, width)
         gain = np.where(f <= FINEST, np.minimum(f, FINE) ** -exponent, 0)
         gain /= np.sqrt(np.mean(gain**2))
-        self._finer = f[..., None] > FINEST
         self._pixels = exponent == 0
         self._waves = waves and not self._pixels
         self._dtype = dtype
         self._gain = backend.upload(np.repeat(gain[..., None], 3, axis=2), dtype)
         self._cosines = Cosines(height, width, dtype, backend)
-        self.frequencies = f
+        self.shape: tuple[int, ...] = (height, width, 3)
+        self.frequencies = None
+        coloured, grey = moved(height, width)
+        self._coloured = len(coloured)
+        self._numbers = 3 * len(coloured) + len(grey)
         if self._waves:
-            order = moved(height, width, row)
-            places = np.zeros(f.size, "int64")  # of one that does not move, any
-            places[order] = np.arange(order.size).reshape(order.shape)
-            self.frequencies = f.ravel()[order]
-            self._order = backend.upload(order, "int64")
-            self._places = backend.upload(places.reshape(f.shape), "int64")
+            of_each = f.ravel()[np.concatenate([np.repeat(coloured, 3), grey])]
+            length = width if self._numbers % row else row
+            self.frequencies = of_each.reshape(-1, length)
+            self.shape = self.frequencies.shape
+        order = np.concatenate([coloured, grey])
+        places = np.zeros(f.size, "int64")  # of one that does not move, any
+        places[order] = range(len(order))
+        self._order = backend.upload(order, "int64")
+        self._places = backend.upload(places.reshape(f.shape), "int64")
 
     def forward(self, z: Array) -> Array:
-        """S z, or D^T g w: how far the picture is from the start, (H, W, C)."""
+        """S z, or D^T g E w: how far the picture is from the start, (H, W, C)."""
         if self._pixels:
             return z
         z = z.astype(self._dtype, copy=False)
-        waves = _taken(z, self._places) if self._waves else self._cosines.forward(z)
-        return self._cosines.inverse(self._gain * waves)
+        w = z if self._waves else self._packed(self._cosines.forward(z))
+        return self._cosines.inverse(self._gain * self._unpacked(w))
 
     def adjoint(self, dx: Array) -> Array:
-        """S^T dx, where S is symmetric, or g D dx: dL/dz or dL/dw from dL/dx."""
-        if self._pixels:
-            return dx
-        waves = self._gain * self._cosines.forward(dx)
-        return _taken(waves, self._order) if self._waves else self._cosines.inverse(waves)
+        """S^T dx, where S is symmetric, or E^T g D dx: dL/dz or dL/dw from dL/dx."""
+        if not self._waves:
+            return self.forward(dx)
+        return self._packed(self._gain * self._cosines.forward(dx))
 
     def start(self, x: np.ndarray) -> np.ndarray:
-        """x_0: a picture on the host without the waves that do not move."""
+        """x_0: a picture on the host without what does not move, D^T E E^T D x."""
         if self._pixels:
             return x
-        waves = self._finer * fft.dctn(x, axes=(0, 1), norm="ortho")
-        kept: np.ndarray = x - fft.idctn(waves, axes=(0, 1), norm="ortho")
+        waves = self._unpacked(self._packed(fft.dctn(x, axes=(0, 1), norm="ortho")))
+        kept: np.ndarray = fft.idctn((self._gain > 0) * waves, axes=(0, 1), norm="ortho")
         return kept
 
+    def _packed(self, waves: Array) -> Array:
+        """E^T: what may move of the waves of a picture, (H, W, C)."""
+        taken, coloured = waves.reshape(-1, 3).take(self._order, axis=0), self._coloured
+        red, green, blue = (taken[coloured:, colour] for colour in range(3))
+        w = array_module(waves).empty(self._numbers, waves.dtype)
+        w[: 3 * coloured] = taken[:coloured].reshape(-1)
+        w[3 * coloured :] = (red + green + blue) / math.sqrt(3)
+        return w.reshape(self.shape) if self._waves else w
 
-def _taken(waves: Array, numbers: Array) -> Array:
-    """The waves of these numbers, each of all colours."""
-    return waves.reshape(-1, waves.shape[-1]).take(numbers, axis=0)
+    def _unpacked(self, w: Array) -> Array:
+        """E: the same in its places, (H, W, C)."""
+        coloured, w = self._coloured, w.reshape(-1)
+        waves = array_module(w).empty((len(self._order), 3), w.dtype)
+        waves[:coloured] = w[: 3 * coloured].reshape(-1, 3)
+        waves[coloured:] = (w[3 * coloured :] / math.sqrt(3))[:, None]
+        return waves.take(self._places, axis=0)
 
 
 class Bands:
@@ -332,14 +365,14 @@ class Bands:
     Parameters
     ----------
     f : (K, L) array
-        Frequencies of the waves, on the host.
+        Frequency of each number of w, on the host.
     dtype : str
         In which the picture is computed.
 
     Attributes
     ----------
-    lengths : (K, L, 1) array
-        M, of each wave; 1 before anything was learnt.
+    lengths : (K, L) array
+        M, of each number; 1 before anything was learnt.
 
     References
     ----------
@@ -353,12 +386,12 @@ class Bands:
         octaves = np.floor(self.PER_OCTAVE * np.log2(f / f.min()) + 1e-9)
         _, band = np.unique(octaves, return_inverse=True)
         self._band = band.ravel()
-        # waves of one band that follow each other in a row, as numbers: a run
-        starts = np.flatnonzero(np.diff(band.reshape(f.shape), axis=1, prepend=-1))
-        self._starts = 3 * starts
-        self._of_band = (self._band[starts, None] == range(band.max() + 1)).astype("float64")
+        # numbers of one band that follow each other in a row: a run
+        self._starts = np.flatnonzero(np.diff(band.reshape(f.shape), axis=1, prepend=-1))
+        of_runs = self._band[self._starts, None]
+        self._of_band = (of_runs == range(band.max() + 1)).astype("float64")
         self._energies: Array = np.zeros((self.STEPS, 3, band.max() + 1))
-        self.lengths: Array = np.ones((*f.shape, 1), dtype)
+        self.lengths: Array = np.ones(f.shape, dtype)
 
     @property
     def state(self) -> dict[str, Array]:
@@ -392,7 +425,7 @@ class GpuBands(Bands):
     Parameters
     ----------
     f : (K, L) array
-        Frequencies of the waves, on the host.
+        Frequency of each number of w, on the host.
     dtype : str
         In which the picture is computed.
     backend : Backend
@@ -406,7 +439,7 @@ class GpuBands(Bands):
         )
         bands = self._of_band.shape[1]
         self._xp = backend.xp
-        starts = np.append(self._starts, self._band.size * 3)
+        starts = np.append(self._starts, self._band.size)
         self._band, self._starts = (backend.upload(x, "int32") for x in (self._band, starts))
         self._of_band = backend.upload(self._of_band, "float64")
         self._energies = self._xp.zeros((self.STEPS, 3, bands))
@@ -432,5 +465,5 @@ class GpuBands(Bands):
 
 
 def bands(f: np.ndarray, dtype: str, backend: Backend) -> Bands:
-    """Return the metric for waves of these frequencies whose amplitudes live there."""
+    """Return the metric for numbers of these frequencies that live there."""
     return Bands(f, dtype) if backend is CPU else GpuBands(f, dtype, backend)

@@ -347,6 +347,7 @@ def _paint(
     row = ROW if home is CPU else ROW_ON_GPU
     coordinates = partial(Spectrum, *of_picture, waves=optimizer != "adam", row=row)
     space = coordinates(backend=home)
+    f = space.frequencies
     here = space if home is CPU else coordinates(backend=CPU)
     start = _moved(start, where, here.start(start) - start)
     dtype = "float64" if optimizer == "lbfgs" else vgg.dtype
@@ -384,7 +385,7 @@ def _paint(
         with scipy.fft.set_workers(vgg.workers.threads), vgg.engine.alone():
             end = minimize(
                 function,
-                home.xp.zeros((*space.frequencies.shape, 3), dtype),
+                home.xp.zeros(space.shape, dtype),
                 optimizer,
                 settings.iterations,
                 settings.learning_rate,
@@ -393,7 +394,7 @@ def _paint(
                 settings.tolerance,
                 seconds,
                 settings.history or HISTORY[optimizer],
-                metric=bands(space.frequencies, vgg.dtype, home) if settings.spectrum else None,
+                metric=None if f is None else bands(f, vgg.dtype, home),
                 adam={name: getattr(settings, name) for name in ADAM},
                 workers=vgg.workers,
                 memory=None if checkpoint is None else checkpoint.memory,

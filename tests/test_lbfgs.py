@@ -365,7 +365,7 @@ def test_an_iteration_asks_a_device_three_numbers(rng):
         loss = float(np.sum(x._host**2))  # which asks nothing
         return loss, 2 * x
 
-    x = strict.BACKEND.upload(rng.standard_normal((3, 4, 3)), "float64")
+    x = strict.BACKEND.upload(rng.standard_normal((3, 4)), "float64")
     metric = bands(frequencies(3, 4), "float64", strict.BACKEND)
     with strict.counted():
         end = minimize(f, x, "own-lbfgs", 4, metric=metric)
@@ -611,7 +611,7 @@ def test_from_the_second_step_on_a_device_does_as_it_was_told(rng, metric):
 
     def run(iterations, history):
         before = strict.MEMORY.now
-        x = strict.asarray(np.linspace(1, 2, 36).reshape(3, 4, 3))
+        x = strict.asarray(np.linspace(1, 2, 12).reshape(3, 4))
         made = bands(frequencies(3, 4), "float64", strict.BACKEND) if metric == "bands" else None
         with strict.counted():
             losses = minimize(f, x, "own-lbfgs", iterations, history=history, metric=made).losses
@@ -621,7 +621,7 @@ def test_from_the_second_step_on_a_device_does_as_it_was_told(rng, metric):
 
     here = minimize(
         lambda x: (float(np.sum(x**4)), 4 * x * x * x),
-        np.linspace(1, 2, 36).reshape(3, 4, 3),
+        np.linspace(1, 2, 12).reshape(3, 4),
         "own-lbfgs",
         12,
         history=4,

@@ -42,9 +42,6 @@ VECTORS = {"lbfgs": (6, 17, 2, 0), "own-lbfgs": (9, 6, 0, 2), "adam": (10, 0, 0,
 """Optimiser -> arrays, as measured: of the picture's size, and of all the variables', of SciPy's in float64;
 and of these for each step that L-BFGS remembers, in float64 and as stacks.py keeps them."""
 
-OWN_ON_GPU = (0, 14, 0, 2)
-"""Our own L-BFGS' on a GPU, where a recording's arrays stay, and pictures are none while the network is at work."""
-
 MOST_STRIPS = 64
 """That are advised: with more, nearly all that is seen is seen for other strips' sake."""
 
@@ -259,7 +256,7 @@ def _on_gpu(run: _Run) -> Needs:
         TILES_BYTES // run.item, max(_tiles(shape, run.path, transform) for shape in run.shapes)
     )
     # of the gradients of the taps, and of the largest map and the one behind a pooling
-    painting = 2 * run.kept + run.compared + max(here.values()) * 5 // 4 + gates + most
+    painting = 2 * run.kept + max(here.values()) * 5 // 4 + gates + most
     outputs -= run.settings.style_taps.keys()
     largest = max((values[layer] for values in there for layer in outputs), default=0)
     return fixed, painting, run.seen + (1 + 1 / run.item) * largest + most
@@ -268,8 +265,7 @@ def _on_gpu(run: _Run) -> Needs:
 def _optimiser(settings: Settings, numbers: int, gpu: bool) -> int:
     """Bytes of an optimiser for a picture of so many numbers."""
     optimizer = settings.optimizer or ("own-lbfgs" if gpu else "lbfgs")
-    by_own = gpu and optimizer == "own-lbfgs"
-    of_picture, of_variables, doubles, by_hand = OWN_ON_GPU if by_own else VECTORS[optimizer]
+    of_picture, of_variables, doubles, by_hand = VECTORS[optimizer]
     pairs = min(settings.history or HISTORY[optimizer], settings.iterations)
     moved = "float64" if optimizer == "lbfgs" else settings.dtype
     item, kept = {"float32": 4, "float64": 8}[moved], 1 if settings.dtype == "float32" else 8

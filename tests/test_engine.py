@@ -35,6 +35,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from conftest import posix
 
+pytestmark = pytest.mark.usefixtures("every_processor")
+
 SIZES = [(1, 1), (2, 30), (3, 5), (4, 4), (5, 6), (9, 11), (13, 8), (16, 16)]
 
 

@@ -18,6 +18,8 @@ from minimal_nst.stacks import TOP, dot
 import strict
 from test_optimize import quadratic, rosenbrock
 
+pytestmark = pytest.mark.usefixtures("every_processor")
+
 
 def remembered(pairs, history=None, threads=1):
     """What L-BFGS remembers, of a list."""

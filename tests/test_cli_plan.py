@@ -1,4 +1,4 @@
-"""``stylize --dry-run``: the plan is what would be done, and nothing is done."""
+"""``--dry-run``: the plan is what would be done, and nothing is done."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import signal
 import numpy as np
 import pytest
 from minimal_nst import Settings, images, pipeline
+from minimal_nst.cli import plan
 from minimal_nst.cli.options import Output
 from minimal_nst.cli.reconstruct import LEFT_OUT, OF_ONE
 from minimal_nst.cli.sheet import GAP, Sheet
@@ -94,6 +95,19 @@ def test_command(capsys, out):
     assert again.read_bytes() != out.read_bytes()
 
 
+@pytest.mark.parametrize(("kind", "seen"), [("--content-layers", 0), ("--style-layers", 1)])
+def test_it_can_be_planned(capsys, out, monkeypatch, kind, seen):
+    """As a painting can; of what only the content's layers know no style is told."""
+    monkeypatch.setattr(plan, "seconds_of_evaluation", lambda *_: 2.0)
+    line = ["reconstruct", PICTURE, "-o", out, kind, "relu1_1", "--size", "48", "--dry-run"]
+    code, stdout, stderr = run(capsys, *line, "--iterations", "30")
+    assert (code, stderr) == (0, "")
+    assert f"{PICTURE}, 1024 x 683, painted at 48 x 32" in stdout
+    assert stdout.count("seen at 48 x 32") == seen
+    assert "about 60 s; 2 s an evaluation" in stdout
+    assert not out.exists()
+
+
 def test_a_texture_is_opaque(capsys, out, tmp_path):
     """Where a picture is transparent is where something is, of which a texture knows nothing."""
     picture = tmp_path / "half.png"
@@ -114,6 +128,7 @@ def test_a_texture_is_opaque(capsys, out, tmp_path):
             ["--figure1", "--checkpoint", "c"],
             "--checkpoint does nothing here: --figure1 is a sheet",
         ),
+        (["--figure1", "--dry-run"], "--dry-run does nothing here: --figure1 is a sheet"),
         (["--style-layers", "relu1_1", "--content-form", "paper"], "weight of the content is 0"),
         (["--content-layers", "relu1_1:0"], "no layer of content or style has a weight above 0"),
         (["--content-layers", "relu6_1"], "VGG-19 has no layer 'relu6_1'"),

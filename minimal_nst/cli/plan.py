@@ -1,7 +1,8 @@
-"""``minimal-nst stylize --dry-run``: what would be painted, and what it would take."""
+"""``--dry-run``: what would be painted, and what it would take."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from dataclasses import replace
@@ -22,6 +23,15 @@ MEASURED = 4
 """Iterations that are timed."""
 
 
+def add_dry_run(parser: argparse.ArgumentParser) -> None:
+    """Add the option that asks for a plan, and for nothing else."""
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say how large it would be, how much memory and time it would take, and paint nothing",
+    )
+
+
 def plan(
     content: str,
     styles: list[str],
@@ -40,7 +50,7 @@ def plan(
     shape = images.measure(content, settings.longer)
     seen = [images.measure(style, *style_size(settings)) for style in styles]
     line("content", f"{content}, {sides(images.measure(content))}, painted at {sides(shape)}")
-    for style, at in zip(styles, seen, strict=True):
+    for style, at in zip(styles, seen, strict=True) if settings.style_taps else ():
         line("style", f"{style}, {sides(images.measure(style))}, seen at {sides(at)}")
     if len(settings.sizes) > 1:
         line("scales", ", ".join(map(str, settings.sizes)))

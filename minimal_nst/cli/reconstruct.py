@@ -15,6 +15,7 @@ from .endings import Endings
 from .options import FIELDS, Output, add_option, add_options, flag, refuse_idle
 from .output import NOTHING_PAINTED, PROGRAM, fail, say
 from .paint import paint, save_somewhere
+from .plan import add_dry_run
 
 if TYPE_CHECKING:
     from ..pipeline import Painting, PaintingProgress
@@ -28,7 +29,7 @@ LEFT_OUT = {
 }
 """Options of `stylize` that mean nothing with one picture, one loss and a start from noise."""
 
-OF_ONE = {"save_every", "preview", "log", "checkpoint", "no_alpha", "no_metadata"}
+OF_ONE = {"save_every", "preview", "log", "checkpoint", "no_alpha", "no_metadata", "dry_run"}
 """Options that Figure 1, of which there are ten paintings, does not have."""
 
 SMALL = {"size": 192, "iterations": 200}
@@ -64,6 +65,7 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help=f"ten reconstructions on one sheet, as in the paper's Figure 1 [{small}]",
     )
+    add_dry_run(parser)
     add_options(parser, FIELDS.keys() - LAYERS - LEFT_OUT)
     parser.set_defaults(run=run, parser=parser)
 
@@ -83,8 +85,10 @@ def run(args: argparse.Namespace) -> int:
         refuse_idle(set(given), settings)
         if settings.style_taps:  # a texture, in which everything may be anywhere
             output = replace(output, no_alpha=True)
-        return paint(args.picture, [args.picture], settings, output, after=args.after)
-    if taken := sorted(OF_ONE & fields):
+        pictures = args.picture, [args.picture]
+        return paint(*pictures, settings, output, after=args.after, dry_run=args.dry_run)
+    asked = {*fields, "dry_run"} if args.dry_run else fields
+    if taken := sorted(OF_ONE & asked):
         raise UsageError(f"{flag(taken[0])} does nothing here: --figure1 is a sheet")
     settings = Settings(**{"init": "noise", **SMALL, **given})
     refuse_idle(set(given), settings)

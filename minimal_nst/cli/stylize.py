@@ -14,6 +14,7 @@ from .config import PICTURES, dump, read_config, read_value
 from .options import FIELDS, INSTEAD, Output, add_options, refuse_idle
 from .output import say
 from .paint import paint
+from .plan import add_dry_run
 
 OUTPUT = {field.name for field in dataclasses.fields(Output)}
 SETTINGS = {field.name for field in dataclasses.fields(Settings)}
@@ -60,11 +61,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--dump-config", action="store_true", help="print what would be done as such a file"
     )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="say how large it would be, how much memory and time it would take, and paint nothing",
-    )
+    add_dry_run(parser)
     add_options(parser)
     parser.set_defaults(run=run, parser=parser)
 

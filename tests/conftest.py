@@ -12,8 +12,9 @@ PROCESSORS = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else se
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 if WORKER:  # one of several processes, so BLAS has one thread in each:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # idle ones spin, and wait for each other
-if WORKER and PROCESSORS:  # and each has a processor, for all that it starts: a sixth less time
-    os.sched_setaffinity(0, {sorted(PROCESSORS)[int(WORKER[2:]) % len(PROCESSORS)]})
+if WORKER and PROCESSORS:  # and each has its share of the processors, for all that it starts
+    count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.sched_setaffinity(0, sorted(PROCESSORS)[int(WORKER[2:]) :: count] or PROCESSORS)
 for name in ("COLUMNS", "LINES", "MINIMAL_NST_WEIGHTS"):  # what somebody set up for other work
     os.environ.pop(name, None)
 

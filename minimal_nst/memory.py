@@ -42,6 +42,9 @@ VECTORS = {"lbfgs": (6, 17, 2, 0), "own-lbfgs": (9, 6, 0, 2), "adam": (10, 0, 0,
 """Optimiser -> arrays, as measured: of the picture's size, and of all the variables', of SciPy's in float64;
 and of these for each step that L-BFGS remembers, in float64 and as stacks.py keeps them."""
 
+VECTORS_ON_GPU = {"lbfgs": (1, 0, 0, 0), "own-lbfgs": (17, 10, 0, 2), "adam": (30, 0, 0, 0)}
+"""The same, of a GPU's memory: there each recording has a room of its own. SciPy's are the host's."""
+
 MOST_STRIPS = 64
 """That are advised: with more, nearly all that is seen is seen for other strips' sake."""
 
@@ -252,20 +255,20 @@ def _on_gpu(run: _Run) -> Needs:
     fixed = run.kernels(lambda layer: transform.n**2, run.every) + run.targets
     outputs = {step[-1] for step in fused(run.path, run.every)}
     gates = sum(here[layer] for layer in outputs) / run.item
-    most = min(
-        TILES_BYTES // run.item, max(_tiles(shape, run.path, transform) for shape in run.shapes)
-    )
+    tiles = [
+        min(TILES_BYTES // run.item, _tiles(shape, run.path, transform)) for shape in run.shapes
+    ]
     # of the gradients of the taps, and of the largest map and the one behind a pooling
-    painting = 2 * run.kept + max(here.values()) * 5 // 4 + gates + most
+    painting = 2 * run.kept + max(here.values()) * 5 // 4 + gates + tiles[0]
     outputs -= run.settings.style_taps.keys()
     largest = max((values[layer] for values in there for layer in outputs), default=0)
-    return fixed, painting, run.seen + (1 + 1 / run.item) * largest + most
+    return fixed, painting, run.seen + (1 + 1 / run.item) * largest + max(tiles)
 
 
 def _optimiser(settings: Settings, numbers: int, gpu: bool) -> int:
     """Bytes of an optimiser for a picture of so many numbers."""
     optimizer = settings.optimizer or ("own-lbfgs" if gpu else "lbfgs")
-    of_picture, of_variables, doubles, by_hand = VECTORS[optimizer]
+    of_picture, of_variables, doubles, by_hand = (VECTORS_ON_GPU if gpu else VECTORS)[optimizer]
     pairs = min(settings.history or HISTORY[optimizer], settings.iterations)
     moved = "float64" if optimizer == "lbfgs" else settings.dtype
     item, kept = {"float32": 4, "float64": 8}[moved], 1 if settings.dtype == "float32" else 8

@@ -66,6 +66,18 @@ def test_loss_falls(preset, content, style):
     assert painting.stopped_because == "all 12 iterations are done"
 
 
+@pytest.mark.usefixtures("every_processor")
+@pytest.mark.parametrize("optimizer", ["lbfgs", "own-lbfgs", "adam"])
+def test_threads_change_no_bit_of_a_painting(content, style, optimizer):
+    """Those of the network, of the cosine transform, and of the pairs."""
+    settings = nst.Settings(size=56, iterations=4, optimizer=optimizer)
+    alone, together = (
+        nst.stylize(content, style, dataclasses.replace(settings, threads=threads)).x
+        for threads in (1, 3)
+    )
+    assert (together == alone).all()
+
+
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 def test_wide_structures_first_is_faster(content, style, optimizer):
     """The same losses in coordinates of waves, after as many evaluations: the mean of many ratios, as

@@ -45,7 +45,7 @@ from .losses import (
 from .recording import recorder
 from .settings import Settings
 from .strips import Strip, Sums, cut, joined, placed
-from .vgg import VGG19, preprocess
+from .vgg import VGG19, Tape, preprocess
 
 Masks = Sequence[np.ndarray | None] | None
 
@@ -250,13 +250,10 @@ class Objective:
         terms: dict[str, Any] = {}
         if len(self._strips) == 1:
             contract = self.vgg.engine.contract
-            dx = self._pull(image, self._strips[0], lambda region, tap: contract, terms)
+            seen = self.vgg.forward(image, self._taps)
+            dx = self._pull(seen, self._strips[0], lambda region, tap: contract, terms)
         else:
-            sums = self._gathered(image)
-            parts = (
-                (strip, self._pull(image[strip.seen], strip, sums, terms)) for strip in self._strips
-            )
-            dx = joined(parts, image)
+            dx = joined(self._strip_by_strip(image, terms), image)
         if self.settings.tv_weight:
             terms["tv"], dTV = self._variation(image)
             dx = dx + dTV
@@ -268,12 +265,28 @@ class Objective:
         dtype = "complex128" if image.dtype.kind == "c" else "float64"
         return self.vgg.backend.gather(list(terms.values()), dtype), dx
 
-    def _pull(self, image: Array, strip: Strip, contract: Contract, terms: dict[str, Any]) -> Array:
+    def _strip_by_strip(self, image: Array, terms: dict[str, Any]) -> Iterator[tuple[Strip, Array]]:
+        """Each strip, from below, and dL/dx of what it sees: the last goes back from where it is."""
+        *others, last = self._strips
+        sums, seen = self._gathered(image)
+        yield last, self._pull(seen, last, sums, terms)
+        for strip in reversed(others):
+            del seen  # one strip's tape at a time
+            seen = self.vgg.forward(image[strip.seen], self._taps)
+            yield strip, self._pull(seen, strip, sums, terms)
+
+    def _pull(
+        self,
+        seen: tuple[dict[str, Array], Tape],
+        strip: Strip,
+        contract: Contract,
+        terms: dict[str, Any],
+    ) -> Array:
         """What the network's losses at a strip's own places make of what it sees: dL/dx.
 
         Their terms are added to those that there are.
         """
-        features, tape = self.vgg.forward(image, self._taps)
+        features, tape = seen
         own = {tap: as_matrix(found[strip.inside(tap)]) for tap, found in features.items()}
         gradients: dict[str, Array] = {}
         for name, tap, loss, dF in chain(
@@ -289,18 +302,29 @@ class Objective:
             self.vgg.engine.recycle(())  # the next strip may be of another height
         return dx
 
-    @np.errstate(invalid="ignore")  # as in _look_at; and nothing but the sums is kept
-    def _gathered(self, image: Array) -> Contract:
-        """What contracts over all strips' places: all that the style terms need to know of the others."""
+    @np.errstate(invalid="ignore")  # as in _look_at
+    def _gathered(self, image: Array) -> tuple[Contract, tuple[dict[str, Array], Tape]]:
+        """What contracts over all strips' places: all that the style terms need to know of the others.
+
+        Of the last strip also what was seen, and its tape; of the others nothing but the sums is kept.
+        """
         sums: dict[tuple[int, str], Sums] = defaultdict(lambda: Sums(self.vgg.engine.contract))
-        for strip in self._strips:
+
+        def add(strip: Strip, tap: str, features: Array) -> None:
+            F = as_matrix(features[strip.inside(tap)])
+            for k, region in enumerate(self._regions):
+                if tap in region.targets:
+                    T = region_of(region.guides.get(tap), strip, tap)
+                    self._describe(F, T, 1, sums[k, tap].add)
+
+        *others, last = self._strips
+        for strip in others:
             for tap, features in self.vgg.walk(image[strip.seen], set(self._style_weights)):
-                F = as_matrix(features[strip.inside(tap)])
-                for k, region in enumerate(self._regions):
-                    if tap in region.targets:
-                        T = region_of(region.guides.get(tap), strip, tap)
-                        self._describe(F, T, 1, sums[k, tap].add)
-        return lambda region, tap: sums[region, tap].total
+                add(strip, tap, features)
+        found, tape = self.vgg.forward(image[last.seen], self._taps)
+        for tap, features in found.items():
+            add(last, tap, features)
+        return lambda region, tap: sums[region, tap].total, (found, tape)
 
     def _content(self, features: dict[str, Array], strip: Strip) -> Iterator[Term]:
         """The content terms: the paper's 1/2 sum, or the mean of squares."""

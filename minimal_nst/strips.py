@@ -10,8 +10,9 @@ asks of a picture are sums over places, of which the Gram matrix is the one that
 
 .. math:: G = \sum_s F_s^T F_s, \qquad \frac{\partial E}{\partial F_s} = \frac{1}{N^2 M^2} F_s (G - A)
 
-The sums are gathered first, strip by strip, and then the strips are gone through again, forward and
-back, each with the sums of all. Nothing is left out, so the results differ by roundings.
+The sums are gathered first, strip by strip. With the sums of all, the last strip then goes back from
+where it is, and the others are gone through again, forward and back. Nothing is left out, so the
+results differ by roundings.
 
 Glossary::
 

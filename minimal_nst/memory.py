@@ -48,6 +48,9 @@ VECTORS_ON_GPU = {"lbfgs": (1, 0, 0, 0), "own-lbfgs": (17, 10, 0, 2), "adam": (3
 MOST_STRIPS = 64
 """That are advised: with more, nearly all that is seen is seen for other strips' sake."""
 
+BETWEEN = 1.06
+"""A CPU's memory over what its arrays hold, as measured: libraries keep some, and gaps are left."""
+
 CODES = 24 * 2**20
 """The embedded weights, as they stay in memory."""
 
@@ -100,7 +103,8 @@ def needed(
         painting += 4 * max((here[tap] for tap in settings.style_taps), default=0)
         describing += 2 * run.seen
     painting = run.item * painting + _optimiser(settings, 3 * math.prod(content), gpu)
-    return int(run.item * fixed + max(painting, run.item * describing))
+    arrays = run.item * fixed + max(painting, run.item * describing)
+    return int(arrays if gpu else BETWEEN * arrays)
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ def _textbook(run: _Run) -> Needs:
 
 def _fast(run: _Run) -> Needs:
     """Of `engine.Fast`."""
-    here, *there = run.values
+    here = run.values[0]
     wide = [layer for layer in run.path if layer[:5] in ("conv4", "conv5")]
     tiles = [
         values[layer] * n**2 // m**2
@@ -197,28 +201,39 @@ def _fast(run: _Run) -> Needs:
         return run.kernels(lambda layer: _tile(layer, shape)[1] ** 2 * _copies(layer), taps)
 
     # the two buffers of a band that all threads share
-    fixed = run.targets + 2 * min(BAND_BYTES[512] // run.item, max(tiles, default=0))
+    fixed: float = run.targets + 2 * min(BAND_BYTES[512] // run.item, max(tiles, default=0))
     # a ReLU is in one step with its convolution, and with the pooling after it
     steps = [layer for layer in run.path if layer.startswith("relu") and layer not in run.every]
     between = [_pool_after(layer, run.path) or layer for layer in steps]
     scratch = 2 * max((here[layer] for layer in between), default=0)
     gates = sum(here[layer] for layer in between) / run.item
-    content, *styles = run.shapes
-    painting = kernels(content, run.every) + run.kept + 2 * run.compared + scratch + gates
-    # the content has been seen; a style's own kernels come as it goes deeper, and its taps get
-    # smaller; of a second strip they are all there
-    first, taps = kernels(content, run.settings.content_taps), run.settings.style_taps
-    looking = max(
-        (
-            values[tap] + max(first, kernels(style, [tap] if run.settings.strips == 1 else taps))
-            for values, style in zip(there, styles, strict=True)
-            for tap in taps
-        ),
-        default=first,
-    )
-    largest = max((values[layer] for values in there for layer in between), default=0)
-    describing = looking + (2 + 1 / run.item) * largest  # of the gates, one step's
-    return fixed + CODES / run.item + _buffers(run) * run.threads, painting, describing
+    painting = kernels(run.shapes[0], run.every) + run.kept + 2 * run.compared + scratch + gates
+    fixed += CODES / run.item + _buffers(run) * run.threads
+    return fixed, painting, _looking(run, kernels)
+
+
+def _looking(run: _Run, kernels: Callable[[Shape, Collection[str]], int]) -> float:
+    """Most numbers that are there while the styles are looked at, the kernels up to there among them.
+
+    A tap has an array of its own, which goes when the next step has read it; all else is written to
+    two rooms in turn, which stay for the next strip and the next style.
+    """
+    taps, path = run.settings.style_taps, run.path[: depth_of(run.settings.style_taps)]
+    prepared = kernels(run.shapes[0], run.settings.content_taps)
+    most: float = prepared
+    rooms = [0, 0]
+    for shape, values in zip(run.shapes[1:], run.values[1:], strict=True):
+        for _ in range(min(run.settings.strips, 2)):  # the third is as the second
+            before = 0.0
+            for step in fused(path, taps):
+                output, tapped = values[step[-1]], step[-1] in taps
+                if not tapped:
+                    rooms = [max(output, rooms[1]), rooms[0]]
+                prepared = max(prepared, kernels(shape, [step[-1]]))
+                now: float = output if tapped else output / run.item  # beside a room, the gates
+                most = max(most, prepared + before + now + sum(rooms))
+                before = output if tapped else 0.0
+    return most
 
 
 def _buffers(run: _Run) -> int:

@@ -23,7 +23,22 @@ RUNS = {  # benchmark -> arguments, what it needs, what it prints
         "torch",
         "same input, same bits: yes",
     ),
-    "history": (["--size", "48", "--iterations", "2", "--pairs", "1,2"], "", "    1 pairs: loss"),
+    "history": (
+        [
+            "--size",
+            "48",
+            "--evaluations",
+            "2,3",
+            "--lbfgs",
+            "2",
+            "--own-lbfgs",
+            "3",
+            "--pairs",
+            "1",
+        ],
+        "",
+        "own-lbfgs, 3 pairs",
+    ),
     "program": (["--size", "32", "--iterations", "1", "--rounds", "1"], "pastiche", "  stylize  "),
     "scales": (["--size", "48", "--iterations", "2", "--pairs", "1"], "", "48 px: cost so far"),
     "time_to_loss": (

@@ -250,8 +250,12 @@ class Objective:
         terms: dict[str, Any] = {}
         if len(self._strips) == 1:
             contract = self.vgg.engine.contract
-            seen = self.vgg.forward(image, self._taps)
-            dx = self._pull(seen, self._strips[0], lambda region, tap: contract, terms)
+            dx = self._pull(
+                self.vgg.forward(image, self._taps),
+                self._strips[0],
+                lambda region, tap: contract,
+                terms,
+            )
         else:
             dx = joined(self._strip_by_strip(image, terms), image)
         if self.settings.tv_weight:
@@ -270,10 +274,10 @@ class Objective:
         *others, last = self._strips
         sums, seen = self._gathered(image)
         yield last, self._pull(seen, last, sums, terms)
+        del seen  # one strip's tape at a time
         for strip in reversed(others):
-            del seen  # one strip's tape at a time
-            seen = self.vgg.forward(image[strip.seen], self._taps)
-            yield strip, self._pull(seen, strip, sums, terms)
+            again = image[strip.seen]
+            yield strip, self._pull(self.vgg.forward(again, self._taps), strip, sums, terms)
 
     def _pull(
         self,

@@ -32,6 +32,14 @@ import strict
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 
+SHALLOW = {"content_layers": "relu2_2", "style_layers": "relu1_1,relu2_1"}
+"""Layers for what does not depend on how deep they lie: an evaluation of a tiny picture takes a fraction
+of the time, most of which goes into reading the deep layers' kernels."""
+
+SHALLOW_OPTIONS = [
+    part for name in SHALLOW for part in (f"--{name.replace('_', '-')}", SHALLOW[name])
+]
+
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows: its signals and files differ")
 

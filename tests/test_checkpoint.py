@@ -18,12 +18,15 @@ from minimal_nst.coordinates import bands, frequencies
 from minimal_nst.errors import FileError, UsageError
 from minimal_nst.optimize import minimize
 
+from conftest import SHALLOW, SHALLOW_OPTIONS
 from test_cli import CONTENT, STYLE, run
 from test_optimize import quadratic, rosenbrock
 
 OF_ALL = ("best_x", "best_loss", "losses", "iterations", "evaluations")
 EXACT = ("own-lbfgs", "adam")
-SMALL = nst.Settings(size=48, iterations=9, margin=4, optimizer="own-lbfgs", history=4)
+SMALL = nst.Settings(size=48, iterations=9, margin=4, optimizer="own-lbfgs", history=4, **SHALLOW)
+
+DEEP = {name: getattr(nst.Settings(), name) for name in SHALLOW} | {"iterations": 7}
 
 
 def rough(x):
@@ -160,13 +163,13 @@ def alike(one, other):
 @pytest.mark.parametrize(
     "changes",
     [
-        {},
+        DEEP,
         {"optimizer": "adam"},
         {"scales": (32,), "iterations": 5},
         {"colors": "luminance", "spectrum": 0.0},
         {"size": 32, "init": "noise", "dtype": "float64", "conv": "im2col", "iterations": 6},
     ],
-    ids=["own", "adam", "scales", "pixels", "float64"],
+    ids=["deep", "adam", "scales", "pixels", "float64"],
 )
 def test_a_painting_is_the_same_to_the_last_bit(content, style, tmp_path, changes):
     settings = nst.Settings(**{**vars(SMALL), **changes})
@@ -186,7 +189,7 @@ def test_interrupted_many_times(content, style, tmp_path):
 
 def test_a_painting_of_scipys_goes_on(content, style, tmp_path):
     """A few evaluations later than without the end."""
-    settings = nst.Settings(size=48, iterations=30)
+    settings = nst.Settings(size=48, iterations=30, **SHALLOW)
     whole = nst.stylize(content, style, settings)
     first, kept = paint(content, style, settings, 20, tmp_path / "run.ckpt")
     end = paint(content, style, settings, checkpoint=kept)[0]
@@ -213,7 +216,7 @@ def test_whatever_ends_it(content, style, error):
 @pytest.mark.parametrize("optimizer", EXACT)
 def test_on_a_device(content, style, tmp_path, monkeypatch, device, optimizer):
     """What is remembered there is downloaded to be saved, and uploaded again."""
-    settings = nst.Settings(size=32, iterations=5, optimizer=optimizer)
+    settings = nst.Settings(size=32, iterations=5, optimizer=optimizer, **SHALLOW)
     monkeypatch.setattr(pipeline, "select", lambda _: device)
     whole = nst.stylize(content, style, settings)
     _, kept = paint(content, style, settings, 4, tmp_path / "run.ckpt")
@@ -264,6 +267,7 @@ def test_a_picture_of_another_shape(content, style):
 LINE = [
     *("stylize", CONTENT, STYLE, "--size", "64", "--optimizer", "own-lbfgs", "--margin", "4"),
     *("--iterations", "6", "--scales", "48"),
+    *SHALLOW_OPTIONS,
 ]
 
 

@@ -13,6 +13,8 @@ from minimal_nst.colors import (
 )
 from minimal_nst.resources import CASTLE, STARRY_NIGHT
 
+from conftest import SHALLOW
+
 FORMS = ("cholesky", "pca")
 
 
@@ -102,7 +104,7 @@ def test_matched_luminance_has_mean_and_deviation():
 @pytest.mark.parametrize("scales", [None, (32, 64)])
 def test_a_painting_in_luminance_has_the_colours_of_the_content(scales):
     """Where nothing had to be clipped; and it is not the content."""
-    settings = Settings(size=64, iterations=4, colors="luminance", scales=scales)
+    settings = Settings(size=64, iterations=4, colors="luminance", scales=scales, **SHALLOW)
     painting = stylize(CASTLE, STARRY_NIGHT, settings)
     content, image = images.load(CASTLE, 64).astype(float), painting.image.astype(float)
     inside = ((image > 0) & (image < 255)).all(axis=-1)
@@ -115,10 +117,12 @@ def test_a_painting_in_luminance_has_the_colours_of_the_content(scales):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_painting_with_matched_colours_is_that_of_the_matched_style(form):
-    settings = Settings(size=64, iterations=3, colors=form)
+    settings = Settings(size=64, iterations=3, colors=form, **SHALLOW)
     content, style = images.load(CASTLE, 64), images.load(STARRY_NIGHT, 64)
-    by_hand = stylize(content, match_colors(style, content, form), Settings(size=64, iterations=3))
+    by_hand = stylize(
+        content, match_colors(style, content, form), Settings(size=64, iterations=3, **SHALLOW)
+    )
     # an array that is passed in is rounded to whole grey levels
     assert stylize(CASTLE, STARRY_NIGHT, settings).loss == pytest.approx(by_hand.loss, rel=0.005)
-    plain = stylize(CASTLE, STARRY_NIGHT, Settings(size=64, iterations=3))
+    plain = stylize(CASTLE, STARRY_NIGHT, Settings(size=64, iterations=3, **SHALLOW))
     assert plain.loss != pytest.approx(by_hand.loss, rel=0.2)

@@ -14,6 +14,7 @@ from minimal_nst.recording import Recordings
 from minimal_nst.vgg import preprocess
 
 import strict
+from conftest import SHALLOW
 
 
 @pytest.fixture(params=["float32", "float64"])
@@ -81,7 +82,8 @@ def evaluated(device, network, content, style, choice, dtype="float32"):
     if "masked" in choice:
         masks = [np.zeros(content.shape[:2]) for _ in range(2)]
         masks[0][:20] = masks[1][15:] = 1.0
-    settings = Settings(**{name: value for name, value in choice.items() if name != "masked"})
+    layers = SHALLOW if choice else {}
+    settings = Settings(**layers, **{name: choice[name] for name in choice if name != "masked"})
     objective = Objective(vgg, content, [style, style[::-1]], settings, masks)
     found = []
     for k in range(3):

@@ -13,6 +13,7 @@ from minimal_nst.memory import needed
 from minimal_nst.regions import guides, union
 from PIL import Image
 
+from conftest import SHALLOW
 from test_cli import CONTENT, STYLE, check_refusal, run
 
 (REACHES,) = (
@@ -183,7 +184,7 @@ def test_a_region_without_style_stays_as_it_is(content, style):
     mask[:, :40] = 255
     mask[:, 40:48] = 128
     for changes in ({}, {"init": "noise", "scales": (36,)}, {"colors": "luminance"}):
-        settings = Settings(size=72, iterations=4, **changes)
+        settings = Settings(size=72, iterations=4, **SHALLOW, **changes)
         painting = nst.stylize(content, style, settings, content_masks=[mask])
         assert (painting.image[:, 50:] == content[:, 50:]).all()
         assert (painting.image[:, :36] != content[:, :36]).mean() > 0.5

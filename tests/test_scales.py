@@ -12,8 +12,10 @@ from minimal_nst.coordinates import Spectrum
 from minimal_nst.errors import UsageError
 from minimal_nst.vgg import deprocess
 
+from conftest import SHALLOW
+
 FULL = (43, 64, 3)
-SETTINGS = nst.Settings(size=64, scales=(32, 48), iterations=4, margin=0)
+SETTINGS = nst.Settings(size=64, scales=(32, 48), iterations=4, margin=0, **SHALLOW)
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@
 
 Every way has a process of its own, whose seconds begin before Python does, on the objective of the
 preset gatys. PyTorch's time is that of its lowest evaluation; ours ends with the iteration after
-which it is as low. All else is what of its second half was no evaluation. What was measured is kept in --curves, so that a benchmark goes on where it was
-ended. Nothing else should run meanwhile.
+which it is as low. All else is what of its second half was no evaluation. What was measured is kept
+in --curves, so that a benchmark goes on where it was ended. Nothing else should run meanwhile.
 """
 
 from __future__ import annotations

@@ -60,7 +60,8 @@ def load(
     Parameters
     ----------
     picture : path, PIL image or array
-        A PNG, JPEG, WebP, TIFF, BMP, GIF or AVIF file, or with `pillow-heif` a HEIC; or an (H, W), (H, W, 3) or (H, W, 4) array in 0..255.
+        A PNG, JPEG, WebP, TIFF, BMP, GIF or AVIF file, or with `pillow-heif` a HEIC; or an (H, W),
+        (H, W, 3) or (H, W, 4) array in 0..255.
     size : int, optional
         Longer side in pixels to scale to, up or down, keeping the aspect.
     option : str

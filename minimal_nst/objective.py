@@ -460,7 +460,7 @@ def everywhere(F: Array) -> Array:
 
 
 def by_kind(terms: Mapping[str, float]) -> dict[str, float]:
-    """Sum the terms of an evaluation over the layers: 'content', 'style', 'tv' and 'range', where there is any."""
+    """Sum an evaluation's terms over the layers: 'content', 'style', 'tv' and 'range', if any."""
     sums: dict[str, float] = {}
     for name, term in terms.items():
         kind = name.partition(":")[0]

@@ -157,7 +157,10 @@ def drawn(generator: random.Random) -> dict[str, object]:
 
 
 def settings(count: int, seed: int, device: str = "cpu") -> list[str]:
-    """Paint with settings at random, perhaps in strips: the textbook, in one piece on a CPU, must come to the same losses."""
+    """Paint with settings at random, perhaps in strips: the losses must be those of the textbook.
+
+    It paints in one piece, on a CPU.
+    """
     generator, numbers = random.Random(seed), np.random.default_rng(seed)
     content, *styles = numbers.uniform(0, 255, (3, 40, 56, 3))
     masks = [numbers.integers(0, 2, (40, 56)) * 255.0 for _ in range(4)]

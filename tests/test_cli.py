@@ -241,9 +241,14 @@ BAD_USAGE = {
     "precision is tf32, which a GPU has; the device is a CPU": ["--precision", "tf32"],
     "--pooling: invalid choice: 'l2'": ["--pooling", "l2"],
     "--preset: invalid choice: 'monet'": ["--preset", "monet"],
-    "minimal-nst stylize: error: unrecognized arguments: --sice 3 (see minimal-nst stylize --help)": [
+    "minimal-nst stylize: error: unrecognized arguments: --sice 3; did you mean --size? (see minimal-nst": [
         *("--sice", "3"),
     ],
+    "unrecognized arguments: --content_weight=3; did you mean --content-weight? (see": [
+        "--content_weight=3"
+    ],
+    "unrecognized arguments: --outptu=a.png; did you mean --output? (see": ["--outptu=a.png"],
+    "unrecognized arguments: --init-image a.png (see": ["--init-image", "a.png"],
     "argument --style-layers: VGG-19 has no layer 'relu9_1'": ["--style-layers", "relu9_1"],
     "--iterations: '0' cannot be used; it must be a whole number, between 1": ["--iterations", "0"],
     "'2' cannot be used; it must be a finite number, between 0 and 1": ["--noise-ratio", "2"],

@@ -12,6 +12,7 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from .. import __version__
@@ -28,6 +29,13 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the one line; end with exit code 2."""
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """The same for arguments that nobody knows; with the option that may have been meant."""
+        option = next((text for text in unknown if text.startswith("--")), "").partition("=")[0]
+        near = get_close_matches(option, self._option_string_actions, 1, cutoff=0.75)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -63,7 +71,7 @@ def main(argv: Sequence[str] | None = None, after: Any = None) -> int:
     try:
         args, unknown = build_parser().parse_known_args(argv)
         if unknown:  # told by the subcommand's own parser, whose --help has what there is
-            args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+            args.parser.refuse(unknown)
     except SystemExit as end:  # argparse ends the process itself
         return int(end.code or 0)
     args.after = after

@@ -274,6 +274,8 @@ class Fast:
         """A convolution, prepared; kept until it is asked for a size that it does not suit."""
         found = self._prepared.get(layer)
         if found is None or not found.suits(shape):
+            found = None  # its kernels go before others come
+            self._prepared.pop(layer, None)
             found = self._prepared[layer] = prepare(*self._parameters(layer), shape)
         return found
 

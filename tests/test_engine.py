@@ -193,6 +193,24 @@ def test_small_pictures_have_smaller_tiles_and_a_network_serves_all_sizes(weight
             assert vgg.engine._convolution("conv2_1", ours.shape[:2]).transform.m == 4
 
 
+def test_kernels_for_one_size_go_before_others_come(weights, monkeypatch):
+    """Or both would be there at a time: of a layer of 512 channels 38 and 67 MB."""
+    vgg, old, alive = VGG19(weights), [], []
+
+    def noting(kernel, bias, shape):
+        alive.append([kept() is not None for kept in old])
+        found = convolution.prepare(kernel, bias, shape)
+        if kernel.shape[2:] == (256, 512):  # conv4_1
+            old.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(engine, "prepare", noting)
+    for side in (40, 180):
+        vgg.features(np.zeros((side, side, 3)), ["relu4_1"])
+    assert len(old) == 2
+    assert alive[-1] == [False]
+
+
 @pytest.mark.parametrize(("width", "copied"), [(8, True), (128, True), (129, False)])
 def test_narrow_layers_keep_their_kernels_twice(rng, width, copied):
     """Transposed in memory for the way back, once and for all; of the wide ones it is a view."""

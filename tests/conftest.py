@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from minimal_nst import VGG19, images, pipeline
 from minimal_nst.backend import CPU, Backend, select
+from minimal_nst.cli.options import flag
 from minimal_nst.errors import UsageError
 from minimal_nst.weights import Weights, find_weights
 
@@ -36,9 +37,7 @@ SHALLOW = {"content_layers": "relu2_2", "style_layers": "relu1_1,relu2_1"}
 """Layers for what does not depend on how deep they lie: an evaluation of a tiny picture takes a fraction
 of the time, most of which goes into reading the deep layers' kernels."""
 
-SHALLOW_OPTIONS = [
-    part for name in SHALLOW for part in (f"--{name.replace('_', '-')}", SHALLOW[name])
-]
+SHALLOW_OPTIONS = [part for name in SHALLOW for part in (flag(name), SHALLOW[name])]
 
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows: its signals and files differ")

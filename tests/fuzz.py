@@ -157,9 +157,9 @@ def drawn(generator: random.Random) -> dict[str, object]:
 
 
 def settings(count: int, seed: int, device: str = "cpu") -> list[str]:
-    """Paint with settings at random, perhaps in strips: the losses must be those of the textbook.
+    """Paint with settings at random, perhaps in strips: the losses must be the textbook's.
 
-    It paints in one piece, on a CPU.
+    The textbook paints in one piece, on a CPU.
     """
     generator, numbers = random.Random(seed), np.random.default_rng(seed)
     content, *styles = numbers.uniform(0, 255, (3, 40, 56, 3))

@@ -322,7 +322,7 @@ def test_bad_usage(capsys, out, message, tmp_path):
     [
         ([], 2, "arguments are required: COMMAND"),
         (["paint"], 2, "invalid choice: 'paint'"),
-        (["--quiet", "demo"], 2, "arguments: --quiet; --quiet belongs behind the command (see"),
+        (["--quiet", "demo"], 2, "arguments: --quiet; options belong behind the command (see"),
         (["stylize", CONTENT, "-o", "{}/o.png"], 2, "arguments are required: STYLE"),
         (["stylize", CONTENT, STYLE], 2, "arguments are required: -o"),
         (["stylize", "", STYLE, "-o", "{}/o.png"], 3, "the path of a picture is empty"),

@@ -14,7 +14,7 @@ from minimal_nst.architecture import CONVOLUTIONS
 from minimal_nst.errors import OutOfMemory
 
 import strict
-from conftest import EXAMPLES, ROOT
+from conftest import EXAMPLES, ROOT, SHALLOW
 
 CONTENT = str(EXAMPLES / "content" / "louvre_night.webp")
 STYLE = str(EXAMPLES / "style" / "vangogh_cafe_terrace.webp")
@@ -39,13 +39,7 @@ def benchmark():
         {"iterations": 1, "optimizer": "adam", "conv": "im2col", "style_size": 300},
         {"iterations": 1, "optimizer": "adam", "style_size": 512, "pooling": "avg"},
         {"iterations": 1, "optimizer": "adam", "threads": 8},
-        {
-            "iterations": 1,
-            "optimizer": "adam",
-            "style_layers": "relu1_1,relu2_1",
-            "content_layers": "relu2_2",
-            "strips": 4,
-        },
+        {"iterations": 1, "optimizer": "adam", "strips": 4, **SHALLOW},
     ],
 )
 def test_prediction_is_within_a_seventh_of_the_peak(benchmark, choice):
@@ -118,7 +112,7 @@ def test_buffers_of_a_thread_are_counted_as_it_takes_them(weights, rng, shape, d
     assert need(2) - need(1) == pytest.approx(taken, rel=0.1)
 
 
-SHALLOW = {"style_layers": "relu1_1", "content_layers": "relu1_1"}
+FIRST = {"style_layers": "relu1_1", "content_layers": "relu1_1"}
 """In strips, the optimiser takes most there."""
 
 
@@ -135,15 +129,15 @@ SHALLOW = {"style_layers": "relu1_1", "content_layers": "relu1_1"}
         {"conv": "im2col", "style_size": 300},
         {"strips": 3},
         {"strips": 3, "conv": "im2col"},
-        {"strips": 8, **SHALLOW},
-        {"strips": 8, **SHALLOW, "spectrum": 0},
-        {"strips": 8, **SHALLOW, "optimizer": "adam"},
-        {"strips": 8, **SHALLOW, "optimizer": "lbfgs"},
+        {"strips": 8, **FIRST},
+        {"strips": 8, **FIRST, "spectrum": 0},
+        {"strips": 8, **FIRST, "optimizer": "adam"},
+        {"strips": 8, **FIRST, "optimizer": "lbfgs"},
     ],
 )
 def test_prediction_for_a_gpu_is_what_lies_on_the_stand_in(monkeypatch, choice):
     """Its arrays are counted at their peak; without the deep layers, whose weights would be nearly all."""
-    size, layers = 160, {"style_layers": "relu1_1,relu2_1", "content_layers": "relu2_2"}
+    size, layers = 160, SHALLOW
     settings = Settings(**{"size": size, "iterations": 2, **layers, **choice})
     monkeypatch.setattr(pipeline, "select", lambda device: strict.BACKEND)
     monkeypatch.setattr(pipeline, "VGG19", VGG19)  # not one that others have warmed up

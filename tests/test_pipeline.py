@@ -78,8 +78,8 @@ def test_threads_change_no_bit_of_a_painting(content, style, optimizer):
     assert (together == alone).all()
 
 
-@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
-def test_wide_structures_first_is_faster(content, style, optimizer):
+@pytest.mark.parametrize(("optimizer", "share"), [("lbfgs", 0.75), ("adam", 0.5)])
+def test_wide_structures_first_is_faster(content, style, optimizer, share):
     """The same losses in coordinates of waves, after as many evaluations: the mean of many ratios, as
     roundings move each of them by some per cent."""
     settings = nst.Settings(size=72, iterations=30, margin=0, optimizer=optimizer, **SHALLOW)
@@ -87,7 +87,7 @@ def test_wide_structures_first_is_faster(content, style, optimizer):
     pixels = nst.stylize(content, style, dataclasses.replace(settings, spectrum=0))
     assert waves.losses[0] == pytest.approx(pixels.losses[0], rel=0.01)  # but for checkerboards
     best = [np.log(np.minimum.accumulate(painting.losses[8:30])) for painting in (waves, pixels)]
-    assert math.exp(np.mean(best[0] - best[1])) < 0.75
+    assert math.exp(np.mean(best[0] - best[1])) < share
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "own-lbfgs", "adam"])
@@ -161,11 +161,11 @@ def test_the_range_leaves_little_to_be_cut_off():
     outside = []
     for weight in (0, nst.Settings().range_weight):
         settings = nst.Settings(
-            size=64, iterations=50, margin=0, range_weight=weight, optimizer="own-lbfgs", **SHALLOW
+            size=64, iterations=50, margin=0, range_weight=weight, optimizer="own-lbfgs"
         )
         x = deprocess(nst.stylize(content, style, settings).x)
         outside.append(np.mean((x - x.clip(0, 255)) ** 2))
-    assert outside[1] < 0.1 * outside[0]
+    assert outside[1] < 0.5 * outside[0]
 
 
 def test_the_margin_takes_the_lines_along_the_border_away():

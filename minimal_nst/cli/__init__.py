@@ -34,10 +34,10 @@ class Parser(argparse.ArgumentParser):
         """The same for arguments that nobody knows; with the option that may have been meant."""
         option = next((text for text in unknown if text.startswith("--")), "").partition("=")[0]
         near = get_close_matches(option, self._option_string_actions, 1, cutoff=0.75)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        if option in near:
-            meant = f"; {option} belongs behind the command"
-        self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
+        hint = f"; did you mean {near[0]}?" if near else ""
+        if option in near:  # it stands before the command
+            hint = "; options belong behind the command"
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
 
 
 def build_parser() -> argparse.ArgumentParser:

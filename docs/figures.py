@@ -7,7 +7,9 @@ python docs/figures.py --only weights --size 128 --iterations 40
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
+import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -18,12 +20,15 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 import minimal_nst as nst
 from minimal_nst import images
+from minimal_nst.cli import main
 from minimal_nst.resources import CASTLE, STARRY_NIGHT
 
 EXAMPLES = HERE.parent / "examples"
 PETRA = EXAMPLES / "content" / "petra.webp"
 SKY, GROUND = (EXAMPLES / "masks" / f"neuschwanstein_{part}.png" for part in ("sky", "ground"))
-BRIDGE = EXAMPLES / "style" / "vangogh_langlois_bridge.webp"
+BRIDGE, CHURCH = (
+    EXAMPLES / "style" / f"vangogh_{name}.webp" for name in ("langlois_bridge", "church_at_auvers")
+)
 CUT_OUT = Image.open(CASTLE).convert("RGB")
 CUT_OUT.putalpha(Image.open(GROUND).convert("L").resize(CUT_OUT.size))
 
@@ -156,6 +161,16 @@ FIGURES: dict[str, list[Row]] = {
             for statistic in ("gram", "mean-covariance")
         },
     ],
+    "normalized": [
+        {
+            f"{title}, {name}": {"content": content, "style": style, "normalized": normalized}
+            for name, content, style in (
+                ("night", CASTLE, STARRY_NIGHT),
+                ("church", EXAMPLES / "content" / "astronaut.png", CHURCH),
+            )
+            for title, normalized in (("as trained", False), ("normalized", True))
+        },
+    ],
     "content": [
         {
             f"{tap}, weight {w:g}": {**ALONE, "content_layers": tap, "content_weight": w}
@@ -163,6 +178,15 @@ FIGURES: dict[str, list[Row]] = {
         },
     ],
 }
+
+
+@functools.cache
+def rescaled() -> dict[str, object]:
+    """The settings of a painting by the network whose channels are all alike."""
+    file = str(Path(tempfile.mkdtemp()) / "normalized.h5")
+    pictures = [str(EXAMPLES / folder) for folder in ("content", "style")]
+    main(["weights", "normalize", *pictures, "-o", file])
+    return {"weights": file, "style_form": "paper", "style_weight": 800.0, "range_weight": 1.0}
 
 
 def cropped(image: np.ndarray, top: int, left: int) -> np.ndarray:
@@ -185,6 +209,8 @@ def paint(rows: list[Row], size: int, iterations: int) -> plt.Figure:
             crop = given.pop("crop", None)
             masks = {name: given.pop(name) for name in list(given) if name.endswith("_masks")}
             transparent = given.pop("alpha", False)
+            if given.pop("normalized", False):
+                given.update(rescaled())
             settings = nst.Settings.preset(given.pop("preset"), **given)
             painting = nst.stylize(content, style, settings, **masks)
             image = painting.image

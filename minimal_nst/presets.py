@@ -107,7 +107,9 @@ PRESETS: dict[str, Preset] = {
             "pooling": "avg",
             "init": "noise",
         },
-        deviations=("its weights are scaled so that each channel's mean activation is 1",),
+        deviations=(
+            "its weights are scaled so that each channel's mean activation is 1, as `weights normalize` does",
+        ),
     ),
     "johnson": Preset(
         summary="neural-style, the best known of all: content picture and style by means, a little TV",

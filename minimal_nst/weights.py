@@ -1,4 +1,4 @@
-"""VGG-19's weights from HDF5: found, distrusted, read.
+"""VGG-19's weights from HDF5: found, distrusted, read; and written.
 
 Two layouts are read, recognised by their names:
 
@@ -12,6 +12,7 @@ As it is known exactly what a VGG-19 file holds, everything else is refused befo
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ import numpy as np
 from .architecture import CONVOLUTIONS, keras_name
 from .errors import FileError
 from .resources import bundled
+from .saving import replace
 
 ENVIRONMENT: Final = "MINIMAL_NST_WEIGHTS"
 EMBEDDED_SHA256: Final = "fc2ebd2b4b110c8d0f91d951165269ef78bde3de7eb9e259e2810a76b9ae3c28"
@@ -155,6 +157,30 @@ def load_weights(path: str | os.PathLike[str] | None = None) -> Weights:
     return Weights(path, layout, layers)
 
 
+def save_weights(
+    weights: Mapping[str, tuple[np.ndarray, np.ndarray]], path: str | os.PathLike[str]
+) -> None:
+    """Write VGG-19's convolutions to a file that `load_weights` reads, in Keras' layout.
+
+    Parameters
+    ----------
+    weights : mapping
+        Keras' name of a convolution -> its (kernel, bias).
+    path : path
+
+    Raises
+    ------
+    FileError
+        If it cannot be written; what was there before is untouched.
+    """
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        for name, (kernel, bias) in weights.items():
+            group = file.create_group(name)
+            group["kernel"], group["bias"] = kernel, bias
+    replace(path, lambda file: file.write(buffer.getbuffer()))
+
+
 def identify(path: Path) -> tuple[str, str, str]:
     """Return (SHA-256, MD5, what the file is known as) of a weight file."""
     data = path.read_bytes()
@@ -164,12 +190,13 @@ def identify(path: Path) -> tuple[str, str, str]:
     return sha256, md5, KERAS_MD5.get(md5, "not a published file")
 
 
-def oddities(weights: Weights) -> list[str]:
+def oddities(weights: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> list[str]:
     """Name what can be read and computed with, but is not what a trained network looks like.
 
     Parameters
     ----------
-    weights : Weights
+    weights : mapping
+        Keras' name of a convolution -> its (kernel, bias).
 
     Returns
     -------

@@ -110,7 +110,8 @@ def test_command(capsys, tmp_path, monkeypatch):
     assert all(np.isin(m.round(3), (0, 1)).all() for m in means.values())
     assert means["conv3_4"].mean() > 0.9  # a deep channel may be nowhere in so small a picture
     painting = str(tmp_path / "o.png")
-    given = ["--preset", "gatys2016", "--weights", out, "--size", "48", "--iterations", "2", "-q"]
+    told_to_give = told.out.rstrip().partition("with it go ")[2].split()
+    given = ["--weights", out, *told_to_give, "--size", "48", "--iterations", "2", "-q"]
     assert main(["stylize", CONTENT, STYLE, "-o", painting, *given]) == 0
     assert Path(painting).exists()
 

@@ -14,14 +14,17 @@ from .output import count, say, warn
 SIDE = 512
 """Longer side, in pixels, of the pictures that tell how loud a channel is."""
 
-EPILOG = """\
+GOES_WITH_IT = "--style-form paper --style-weight 800 --range-weight 1"
+"""The ratio of style to content in the authors' own program for such a network: the course says more."""
+
+EPILOG = f"""\
 examples:
   minimal-nst weights info
   minimal-nst weights verify vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5
   minimal-nst weights normalize photos/ paintings/ -o normalized.h5
 
-With such a file losses are smaller by far, and other weights go with it, such as
---weights normalized.h5 --style-form paper --style-weight 800 --range-weight 1
+With such a file losses are smaller by far, and other weights go with it:
+  --weights normalized.h5 {GOES_WITH_IT}
 """
 
 
@@ -122,7 +125,8 @@ def normalize(paths: list[str], output: str | None) -> int:
         warn(f"{oddity}; look at more pictures")
     save_weights(rescaled, target)
     looked_at = count(len(pictures), "picture")
-    say(f"{target}: VGG-19 whose channels have a mean of 1 over {looked_at}", sys.stdout)
+    made = f"{target}: VGG-19 whose channels have a mean of 1 over {looked_at}"
+    say(f"{made}; with it go {GOES_WITH_IT}", sys.stdout)
     return 0
 
 

@@ -21,6 +21,7 @@ sys.path.insert(0, str(HERE.parent))
 import minimal_nst as nst
 from minimal_nst import images
 from minimal_nst.cli import main
+from minimal_nst.cli.weights import GOES_WITH_IT
 from minimal_nst.resources import CASTLE, STARRY_NIGHT
 
 EXAMPLES = HERE.parent / "examples"
@@ -29,6 +30,7 @@ SKY, GROUND = (EXAMPLES / "masks" / f"neuschwanstein_{part}.png" for part in ("s
 BRIDGE, CHURCH = (
     EXAMPLES / "style" / f"vangogh_{name}.webp" for name in ("langlois_bridge", "church_at_auvers")
 )
+TEMPORARY = tempfile.TemporaryDirectory()
 CUT_OUT = Image.open(CASTLE).convert("RGB")
 CUT_OUT.putalpha(Image.open(GROUND).convert("L").resize(CUT_OUT.size))
 
@@ -183,10 +185,10 @@ FIGURES: dict[str, list[Row]] = {
 @functools.cache
 def rescaled() -> dict[str, object]:
     """The settings of a painting by the network whose channels are all alike."""
-    file = str(Path(tempfile.mkdtemp()) / "normalized.h5")
+    file = str(Path(TEMPORARY.name) / "normalized.h5")
     pictures = [str(EXAMPLES / folder) for folder in ("content", "style")]
     main(["weights", "normalize", *pictures, "-o", file])
-    return {"weights": file, "style_form": "paper", "style_weight": 800.0, "range_weight": 1.0}
+    return {"weights": file, **GOES_WITH_IT}
 
 
 def cropped(image: np.ndarray, top: int, left: int) -> np.ndarray:

@@ -28,6 +28,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from .architecture import CONVOLUTIONS, keras_name
+from .errors import UsageError
 from .vgg import VGG19
 
 Parameters = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -47,15 +48,21 @@ def mean_activations(vgg: VGG19, pictures: Iterable[np.ndarray]) -> dict[str, np
     -------
     dict
         Name of each convolution -> (C_out,) array of float64: its means behind the ReLU.
+
+    Raises
+    ------
+    UsageError
+        If there are no pictures, or one is none.
     """
     after = {name.replace("conv", "relu"): name for name in CONVOLUTIONS}
     sums = {name: np.zeros(C_out) for name, (_, C_out) in CONVOLUTIONS.items()}
     places = dict.fromkeys(CONVOLUTIONS, 0)
     for picture in pictures:
         for tap, features in vgg.see(picture, after):
-            F = vgg.backend.download(features.sum(axis=(0, 1), dtype="float64"))
-            sums[after[tap]] += F
+            sums[after[tap]] += vgg.backend.download(features.sum(axis=(0, 1), dtype="float64"))
             places[after[tap]] += features.shape[0] * features.shape[1]
+    if not all(places.values()):
+        raise UsageError("there are no pictures to look at; name some, or a folder of them")
     return {name: sums[name] / places[name] for name in CONVOLUTIONS}
 
 

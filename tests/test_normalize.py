@@ -6,14 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from minimal_nst import load_weights
+from minimal_nst import images, load_weights
 from minimal_nst.architecture import CONVOLUTIONS, keras_name
 from minimal_nst.cli import main
+from minimal_nst.cli.weights import OPTIONS
+from minimal_nst.errors import UsageError
 from minimal_nst.normalize import mean_activations, normalized
 from minimal_nst.vgg import VGG19
 from minimal_nst.weights import oddities, save_weights
+from PIL import Image
 
-from conftest import EXAMPLES
+from conftest import EXAMPLES, ROOT
 
 CONTENT = str(EXAMPLES / "content" / "louvre_night.webp")
 STYLE = str(EXAMPLES / "style" / "vangogh_cafe_terrace.webp")
@@ -98,30 +101,48 @@ def test_command(capsys, tmp_path, monkeypatch):
     """From a file and a folder; the network that it writes is as it says, and paints."""
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / Path(STYLE).name).write_bytes(Path(STYLE).read_bytes())
-    monkeypatch.setattr("minimal_nst.cli.weights.SIDE", 48)
+    monkeypatch.setattr("minimal_nst.cli.weights.AT", (48, "the tests' size"))
     out = str(tmp_path / "n.h5")
     assert main(["weights", "normalize", CONTENT, str(tmp_path / "pictures"), "-o", out]) == 0
     told = capsys.readouterr()
     assert "a mean of 1 over 2 pictures" in told.out
     weights = load_weights(out)
     assert told.err.count("look at more pictures") == len(oddities(weights)) > 0
-    from minimal_nst import images
-
     seen = [images.load(picture, 48) for picture in (CONTENT, STYLE)]
     means = mean_activations(VGG19(weights), seen)
     assert all(np.isin(m.round(3), (0, 1)).all() for m in means.values())
     assert means["conv3_4"].mean() > 0.9  # a deep channel may be nowhere in so small a picture
     painting = str(tmp_path / "o.png")
-    told_to_give = told.out.rstrip().partition("with it go ")[2].split()
-    given = ["--weights", out, *told_to_give, "--size", "48", "--iterations", "2", "-q"]
+    assert f"; with it go {OPTIONS}\n" in told.out
+    given = ["--weights", out, *OPTIONS.split(), "--size", "48", "--iterations", "2", "-q"]
     assert main(["stylize", CONTENT, STYLE, "-o", painting, *given]) == 0
     assert Path(painting).exists()
+
+
+def test_the_course_gives_what_goes_with_it():
+    assert f"--weights normalized.h5 {OPTIONS}\n" in (ROOT / "docs/painting.md").read_text("utf-8")
+
+
+def test_without_pictures_there_is_no_mean(weights, capsys, tmp_path):
+    with pytest.raises(UsageError, match="no pictures to look at"):
+        mean_activations(VGG19(weights), [])
+    assert main(["weights", "normalize", "-o", str(tmp_path / "n.h5")]) == 2
+    assert "error: there are no pictures to look at" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_narrow_picture_is_told_of_without_an_option_that_is_not_there(capsys, tmp_path):
+    narrow = str(tmp_path / "narrow.png")
+    Image.new("RGB", (600, 17)).save(narrow)
+    assert main(["weights", "normalize", narrow, "-o", str(tmp_path / "n.h5")]) == 2
+    told = capsys.readouterr().err
+    assert "would have 512x15 pixels at a longer side of 512" in told
+    assert "--size" not in told
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["normalize", "-o", "{}/n.h5"], 2, "there are no pictures to look at"),
         (["normalize", CONTENT], 2, "there is nowhere to write to"),
         (["normalize", CONTENT, "-o", "{}/n.png"], 2, "a name that ends in .h5"),
         (["normalize", CONTENT, "-o", CONTENT], 2, "is one of the inputs"),
@@ -133,7 +154,7 @@ def test_command(capsys, tmp_path, monkeypatch):
         (["verify", "a.h5", "b.h5"], 2, "b.h5 is one file too many; verify takes one"),
     ],
 )
-def test_refusals(capsys, tmp_path, monkeypatch, arguments, code, message):
+def test_refusals_before_the_work(capsys, tmp_path, monkeypatch, arguments, code, message):
     """Before any picture is looked at by the network."""
     monkeypatch.setattr("minimal_nst.normalize.mean_activations", None)
     assert main(["weights", *(part.replace("{}", str(tmp_path)) for part in arguments)]) == code

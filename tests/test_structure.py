@@ -36,7 +36,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
         {"numpy"},
     ),
     "weights": ({*LEAVES, "saving"}, {"numpy", "h5py"}),
-    "normalize": ({"architecture", "vgg"}, {"numpy"}),
+    "normalize": ({"architecture", "errors", "vgg"}, {"numpy"}),
     "vgg": ({*LEAVES, "backend", "checks", "engine", "gpu"}, {"numpy"}),
     "presets": ({"architecture"}, set()),
     "forms": ({"architecture", "settings"}, set()),

@@ -109,9 +109,14 @@ def test_command(capsys, tmp_path, monkeypatch):
     weights = load_weights(out)
     assert told.err.count("look at more pictures") == len(oddities(weights)) > 0
     seen = [images.load(picture, 48) for picture in (CONTENT, STYLE)]
-    means = mean_activations(VGG19(weights), seen)
-    assert all(np.isin(m.round(3), (0, 1)).all() for m in means.values())
-    assert means["conv3_4"].mean() > 0.9  # a deep channel may be nowhere in so small a picture
+    before, after = (
+        mean_activations(VGG19(kernels), seen) for kernels in (load_weights(), weights)
+    )
+    for (
+        name,
+        m,
+    ) in before.items():  # a channel that is nearly nowhere is mostly its layer's roundings
+        np.testing.assert_allclose(after[name] * m, m, rtol=0, atol=1e-5 * m.max())
     painting = str(tmp_path / "o.png")
     assert f"; with it go {OPTIONS}\n" in told.out
     given = ["--weights", out, *OPTIONS.split(), "--size", "48", "--iterations", "2", "-q"]

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -62,6 +62,10 @@ DIRECT_BAND = 2**13
 """Positions in a band of the first convolution."""
 
 
+Buffer: TypeAlias = Callable[[str, tuple[int, ...], Any], Array]
+"""Name, shape, dtype -> the calling thread's memory of this name."""
+
+
 @dataclass(frozen=True)
 class Job:
     """A convolution of one picture, as its engine wants it done.
@@ -78,8 +82,7 @@ class Job:
         Rows -> where the output's are to be written: (h, W, C_out).
     finish : callable
         Rows, output -> None; is called once for each band that has been written.
-    buffer : callable
-        Name, shape, dtype -> the calling thread's memory of this name.
+    buffer : Buffer
     workers : Workers
     """
 
@@ -88,7 +91,7 @@ class Job:
     read: Callable[[slice], tuple[Array, int]]
     place: Callable[[slice], Array]
     finish: Callable[[slice, Array], None]
-    buffer: Callable[[str, tuple[int, ...], Any], Array]
+    buffer: Buffer
     workers: Workers
 
 
@@ -209,62 +212,61 @@ class Direct:
     kernel: Array
     bias: Array
 
-    @property
-    def channels(self) -> tuple[int, int]:
-        """(C_in, C_out)."""
-        return self.kernel.shape[2], self.kernel.shape[3]
+    def forward(self, padded: Array, rows: slice, buffer: Buffer) -> Array:
+        """Some rows of the output: `layers.im2col`, three rows of nine numbers a position.
 
-    def suits(self, shape: tuple[int, int]) -> bool:
-        """As `Winograd.suits`."""
-        return True
+        Parameters
+        ----------
+        padded : (H + 2, W + 2, 3) array
+            The picture within zeros.
+        rows : slice
+        buffer : callable
+            As in `Job`; the output lies in one.
 
-    def forward(self, job: Job) -> None:
-        """As `Winograd.forward`: `layers.im2col`, three rows of nine numbers a position."""
+        Returns
+        -------
+        (h, W, C_out) array
+        """
+        h, W, C_out = rows.stop - rows.start, padded.shape[1] - 2, len(self.bias)
+        down, right, item = padded.strides
+        cols = buffer("columns", (h, W, 3, 9), padded.dtype)
+        cols[...] = as_strided(padded[rows.start :], cols.shape, (down, right, down, item))
+        y = buffer("first", (h, W, C_out), padded.dtype)
+        np.matmul(cols.reshape(-1, 27), self.kernel.reshape(27, -1), out=y.reshape(-1, C_out))
+        y += self.bias
+        return y
 
-        def convolve(rows: slice) -> None:
-            (x, above), y = job.read(rows), job.place(rows)
-            h, W, C_out = y.shape
-            padded = job.buffer("padded", (h + 2, W + 2, 3), x.dtype)
-            padded[...] = 0
-            padded[1 - above : 1 - above + len(x), 1:-1] = x
-            down, right, _ = padded.strides
-            cols = job.buffer("columns", (h, W, 3, 9), x.dtype)
-            cols[...] = as_strided(padded, cols.shape, (down, right, down, x.itemsize))
-            np.matmul(cols.reshape(-1, 27), self.kernel.reshape(27, -1), out=y.reshape(-1, C_out))
-            y += self.bias
-            job.finish(rows, y)
+    def backward(self, dy: Array, buffer: Buffer) -> Array:
+        """What some rows' gradient comes to in the picture: `layers.col2im`.
 
-        job.workers.run(convolve, self.bands(job))
+        Parameters
+        ----------
+        dy : (h, W, C_out) array
+        buffer : callable
+            As in `Job`.
 
-    def backward(self, job: Job) -> None:
-        """As `Winograd.backward`: `layers.col2im`, with whole rows of the picture next to it."""
+        Returns
+        -------
+        (3, h + 2, W + 2) array
+            With the rows and columns next to them, of which others have a part.
+        """
+        h, W, C_out = dy.shape
+        dcols = buffer("columns", (27, h * W), dy.dtype)
+        np.matmul(self.kernel.reshape(27, C_out), dy.reshape(-1, C_out).T, out=dcols)
+        dx = np.zeros((3, h + 2, W + 2), dy.dtype)
+        for (i, j), part in zip(layers.OFFSETS, dcols.reshape(9, 3, h, W), strict=True):
+            dx[:, i : i + h, j : j + W] += part
+        return dx
 
-        def convolve(rows: slice) -> None:
-            (dy, above), dx = job.read(rows), job.place(rows)
-            n, W, C_out = dy.shape
-            dcols = job.buffer("columns", (27, n * W), dy.dtype)
-            np.matmul(self.kernel.reshape(27, C_out), dy.reshape(-1, C_out).T, out=dcols)
-            padded = job.buffer("padded", (3, n + 2, W + 2), dy.dtype)
-            padded[...] = 0
-            for (i, j), part in zip(layers.OFFSETS, dcols.reshape(9, 3, n, W), strict=True):
-                padded[:, i : i + n, j : j + W] += part
-            dx[...] = padded[:, above + 1 : above + 1 + len(dx), 1:-1].transpose(1, 2, 0)
-            job.finish(rows, dx)
-
-        job.workers.run(convolve, self.bands(job))
-
-    def bands(self, job: Job) -> list[slice]:
-        """Cut the rows into bands of about `DIRECT_BAND` positions."""
-        H, W = job.shape
+    @staticmethod
+    def bands(H: int, W: int) -> list[slice]:
+        """Cut the rows of a picture into bands of about `DIRECT_BAND` positions."""
         return bands(0, H, 2 * -(-DIRECT_BAND // (2 * W)))
 
 
-def prepare(kernel: Array, bias: Array, shape: tuple[int, int]) -> Winograd | Direct:
-    """The way to convolve a picture of this height and width that is the fastest."""
-    _, _, C_in, C_out = kernel.shape
-    if C_in == 3:
-        return Direct(kernel, bias)
-    transform = transform_for((C_in, C_out), shape)
+def prepare(kernel: Array, bias: Array, shape: tuple[int, int]) -> Winograd:
+    """The way to convolve maps of this height and width that is the fastest."""
+    transform = transform_for(kernel.shape[2:], shape)
     return Winograd(winograd.transform_kernel(kernel, transform), bias, transform)
 
 

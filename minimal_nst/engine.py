@@ -3,6 +3,8 @@
 `Textbook` calls the functions of `layers` as they stand, on any kind of array. `Fast` computes the
 same on a CPU in bands of rows: by Winograd's convolution, on all threads, in buffers that it uses
 again. Its buffers never show: a tap's output, and what a backward needs, are arrays of their own.
+The first layer's output would be half of all that is kept, and is half a percent of the work: it
+is computed again, band by band, wherever it is read.
 
 Glossary::
 
@@ -18,7 +20,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
+from functools import cache, cached_property, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +29,7 @@ from . import layers
 from .architecture import Step, fused
 from .backend import Array, Workers, array_module, bands
 from .convolution import Direct, Job, Winograd, prepare
+from .rows import Again, Product, square
 
 Parameters = Callable[[str], tuple[Array, Array]]
 """Name of a convolution -> (kernel, bias)."""
@@ -38,7 +41,7 @@ class Engine(Protocol):
     def steps(self, path: Sequence[str], taps: Collection[str]) -> list[Step]:
         """Divide consecutive layers into steps; each tap is the last layer of one."""
 
-    def forward(self, step: Step, x: Array, kept: bool) -> tuple[Array, Any]:
+    def forward(self, step: Step, x: Array, kept: bool, by_rows: bool = False) -> tuple[Array, Any]:
         """Return a step's output and what its backward will need.
 
         Parameters
@@ -48,6 +51,8 @@ class Engine(Protocol):
         x : (H, W, C) array
         kept : bool
             Whether the caller will use the output after the next step.
+        by_rows : bool
+            Whether one will do of which those rows are computed that are asked for, `rows.Again`.
 
         Returns
         -------
@@ -100,7 +105,7 @@ class Textbook:
         """See `Engine`."""
         return [(layer,) for layer in path]
 
-    def forward(self, step: Step, x: Array, kept: bool) -> tuple[Array, Any]:
+    def forward(self, step: Step, x: Array, kept: bool, by_rows: bool = False) -> tuple[Array, Any]:
         """See `Engine`."""
         (layer,) = step
         if layer.startswith("conv"):
@@ -198,7 +203,7 @@ class Fast:
         self._pooling = pooling
         self._workers = workers
         self._parameters = parameters
-        self._prepared: dict[str, Winograd | Direct] = {}
+        self._prepared: dict[str, Winograd] = {}
         self._alone = Textbook(parameters, pooling)
         self._memory = _Memory()
 
@@ -206,8 +211,10 @@ class Fast:
         """See `Engine`."""
         return fused(path, taps)
 
-    def forward(self, step: Step, x: Array, kept: bool) -> tuple[Array, Any]:
+    def forward(self, step: Step, x: Array, kept: bool, by_rows: bool = False) -> tuple[Array, Any]:
         """See `Engine`."""
+        if step[0] == "conv1_1":
+            return self._from_picture(step, x, kept, by_rows)
         if not step[0].startswith("conv"):  # behind a tap: too rare to be worth code of its own
             return self._alone.forward(step, x, kept)
         H, W, _ = x.shape
@@ -222,7 +229,10 @@ class Fast:
 
         def read(rows: slice) -> tuple[Array, int]:
             halo, above = _with_halo(rows, H)
-            return x[halo], above
+            part = np.asarray(x[halo])
+            if isinstance(x, Again):
+                x.show(rows, part[above : above + rows.stop - rows.start])
+            return part, above
 
         def place(rows: slice) -> Array:
             if len(step) < 3:
@@ -243,34 +253,101 @@ class Fast:
 
     def backward(self, step: Step, dy: Array, cache: Any, gradient: Array = None) -> Array:
         """See `Engine`."""
+        if step[0] == "conv1_1":
+            return self._to_picture(step, dy, cache)
         if not step[0].startswith("conv"):
             return self._alone.backward(step, np.asarray(dy), cache, gradient)
         gates, x = cache
-        convolution = self._convolution(step[0], x.shape[:2])
-        over = any(x is array for array in self._memory.recycled)  # then dx goes where x was
-        dx = x if over else self._output(x.shape, dy.dtype, kept=step[0] == "conv1_1")
+        H, W, C = x.shape
+        convolution = self._convolution(step[0], (H, W))
 
         def read(rows: slice) -> tuple[Array, int]:
-            halo, above = _with_halo(rows, len(x))
-            return self._dz(step, dy, gates, halo, x.shape[1]), above
+            halo, above = _with_halo(rows, H)
+            return self._dz(step, dy, gates, halo, W), above
 
-        def place(rows: slice) -> Array:
-            if not over:
-                return dx[rows]
-            return self._buffer("rows", (rows.stop - rows.start, *x.shape[1:]), x.dtype)
+        def band(rows: slice) -> Array:
+            return self._buffer("rows", (rows.stop - rows.start, W, C), dy.dtype)
 
-        def finish(rows: slice, part: Array) -> None:
-            if gradient is not None:
-                part += gradient[rows]  # which may be made of x
-            if over:  # x was rectified: the mask, which would go with it, is applied now
+        def run(place: Callable[[slice], Array], finish: Callable[[slice, Array], None]) -> None:
+            def add(rows: slice, part: Array) -> None:
+                if gradient is not None:
+                    part += gradient[rows]  # which may be made of x
+                finish(rows, part)
+
+            job = Job((H, W), dy.dtype, read, place, add, self._buffer, self._workers)
+            convolution.backward(job)
+
+        if isinstance(x, Again):  # a band goes on to the picture while it is there
+            return partial(run, band)
+        if any(x is array for array in self._memory.recycled):  # then dx goes where x was
+
+            def over(rows: slice, part: Array) -> None:
+                # x was rectified: the mask, which would go with it, is applied now
                 np.multiply(part, x[rows] > 0, out=x[rows])
 
-        convolution.backward(
-            Job(x.shape[:2], dy.dtype, read, place, finish, self._buffer, self._workers)
-        )
+            run(band, over)
+            return x
+        dx = self._output(x.shape, dy.dtype, kept=False)
+        run(dx.__getitem__, lambda rows, part: None)
         return dx
 
-    def _convolution(self, layer: str, shape: tuple[int, int]) -> Winograd | Direct:
+    def _from_picture(self, step: Step, x: Array, kept: bool, by_rows: bool) -> tuple[Array, Any]:
+        """The first convolution: of all the cheapest, with the largest output, which is not kept."""
+        H, W, _ = x.shape
+        padded = np.zeros((H + 2, W + 2, 3), x.dtype)
+        padded[1:-1, 1:-1] = x
+        whose = object()
+
+        def compute(rows: slice) -> Array:
+            if self._memory.first[:2] != (whose, rows):
+                self._memory.first = (None,)  # its memory is written to
+                y = self._direct.forward(padded, rows, self._buffer)
+                if len(step) > 1:
+                    np.maximum(y, 0, out=y)
+                self._memory.first = whose, rows, y
+            return self._memory.first[2]
+
+        again = Again(compute, (H, W, len(self._direct.bias)), x.dtype, described=kept)
+        if len(step) > 1 and (by_rows or not kept):
+            return again, (again, again)
+        y = self._output(again.shape, x.dtype, kept=True)
+
+        def write(rows: slice) -> None:
+            y[rows] = again[rows]
+
+        self._workers.run(write, Direct.bands(H, W))
+        return y, (y, y)
+
+    def _to_picture(self, step: Step, dy: Any, cache: Any) -> Array:
+        """Back through the first convolution, from dy or from what brings its bands one by one."""
+        gates, x = cache
+        H, W, _ = x.shape
+        parts: dict[int, Array] = {}
+
+        def carry(rows: slice, dz: Array) -> None:
+            parts[rows.start] = self._direct.backward(dz, self._buffer)
+
+        def mask(rows: slice, part: Array) -> None:
+            np.multiply(part, np.asarray(gates[rows]) > 0, out=part)
+            carry(rows, part)
+
+        def fetch(rows: slice) -> None:
+            carry(rows, self._dz(step, dy, gates, rows, W))
+
+        if callable(dy):
+            dy(mask)
+        else:
+            self._workers.run(fetch, Direct.bands(H, W))
+        padded = np.zeros((3, H + 2, W + 2), x.dtype)
+        for start, part in sorted(parts.items()):
+            padded[:, start : start + part.shape[1]] += part
+        return np.ascontiguousarray(padded[:, 1:-1, 1:-1].transpose(1, 2, 0))
+
+    @cached_property
+    def _direct(self) -> Direct:
+        return Direct(*self._parameters("conv1_1"))
+
+    def _convolution(self, layer: str, shape: tuple[int, int]) -> Winograd:
         """A convolution, prepared; kept until it is asked for a size that it does not suit."""
         found = self._prepared.get(layer)
         if found is None or not found.suits(shape):
@@ -286,7 +363,7 @@ class Fast:
         C = dy.shape[2]
         if len(step) == 2:
             dz = self._buffer("rows", (rows.stop - rows.start, W, C), dy.dtype)
-            np.multiply(dy[rows], _mask_of(gates[rows]), out=dz)
+            np.multiply(dy[rows], _mask_of(np.asarray(gates[rows])), out=dz)
             return dz
         pooled = slice(rows.start // 2, min(-(-rows.stop // 2), len(dy)))
         first, last = 2 * pooled.start, 2 * pooled.stop
@@ -300,8 +377,19 @@ class Fast:
 
     def contract(self, a: Array, b: Array) -> Array:
         """See `Engine`. The slices do not depend on the number of threads, nor do the bits."""
+        if isinstance(b, Again):  # a is its matrix, transposed
+            return self._squares(b)
         height = max(4 * b.shape[1], -(-WORTH_A_CALL // b.shape[1]), -(-len(b) // 32))
         return sum(self._workers.run(lambda s: a[:, s] @ b[s], bands(0, len(b), height)))
+
+    def _squares(self, F: Again) -> Array:
+        """F^T F, as the next convolution has shown it, or of rows that are computed for its sake."""
+        shown = F.shown()
+        if shown is not None:
+            return shown
+        height, width, _ = F.maps.shape
+        parts = (F.maps[rows] for rows in Direct.bands(height, width))
+        return sum(self._workers.run(lambda part: square(np.asarray(part)), parts))
 
     def multiply(self, a: Array, b: Array) -> Array:
         """See `Engine`."""
@@ -313,7 +401,7 @@ class Fast:
 
     def recycle(self, arrays: Iterable[Array]) -> None:
         """See `Engine`. Memory that the system has to provide anew costs more than to fill it."""
-        self._memory.recycled = list(arrays)
+        self._memory.recycled = [array for array in arrays if not isinstance(array, Again)]
 
     def release(self) -> None:
         """See `Engine`."""
@@ -366,56 +454,15 @@ class _Memory(threading.local):
         Of a thread that evaluates: its last outputs, which nobody looks at any more.
     buffers : dict
         Of a worker: name -> room, within a band.
+    first : (object, slice, array)
+        Of a worker: of which picture's first layer it has computed which rows last, and these.
     """
 
     def __init__(self) -> None:
         self.scratch = [_Room(), _Room()]
         self.recycled: list[Array] = []
+        self.first: tuple[Any, ...] = (None,)
         self.buffers: defaultdict[str, _Room] = defaultdict(_Room)
-
-
-class Product:
-    """The matrix a @ b, of which those rows are computed that are asked for.
-
-    Parameters
-    ----------
-    a : (..., K) array
-        The product has its shape but for the last axis.
-    b : (K, N) array
-    around : (int, int)
-        Rows of zeros above the product and below.
-    """
-
-    def __init__(self, a: Array, b: Array, around: tuple[int, int] = (0, 0)) -> None:
-        self.a, self.b, self.around = a, b, around
-        self.shape: tuple[int, ...] = (len(a) + sum(around), *a.shape[1:-1], b.shape[1])
-        self.dtype = a.dtype
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: slice) -> Array:
-        first, last, _ = rows.indices(len(self))
-        above = self.around[0]
-        start, stop = max(first - above, 0), max(last - above, 0)
-        a = self.a[start:stop]
-        product = (a.reshape(-1, a.shape[-1]) @ self.b).reshape(len(a), *self.shape[1:])
-        if len(product) == last - first:
-            return product
-        found = np.zeros((last - first, *self.shape[1:]), self.dtype)
-        found[start + above - first :][: len(product)] = product
-        return found
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        return np.asarray(self[:], dtype)
-
-    def reshape(self, shape: tuple[int, ...]) -> Product:
-        """The same rows, arranged otherwise; their length stays."""
-        return Product(self.a.reshape(*shape[:-1], -1), self.b)
-
-    def within(self, rows: slice, length: int) -> Product:
-        """The same as some rows of so many, of which all others are zeros."""
-        return Product(self.a, self.b, (rows.start, length - rows.stop))
 
 
 def _with_halo(rows: slice, length: int) -> tuple[slice, int]:

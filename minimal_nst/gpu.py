@@ -211,7 +211,7 @@ class Gpu(Textbook):
         """See `Engine`."""
         return fused(path, taps)
 
-    def forward(self, step: Step, x: Array, kept: bool) -> tuple[Array, Any]:
+    def forward(self, step: Step, x: Array, kept: bool, by_rows: bool = False) -> tuple[Array, Any]:
         """See `Engine`."""
         if not step[0].startswith("conv"):
             return super().forward(step, x, kept)

@@ -93,12 +93,17 @@ def needed(
     ]
     here, *there = (dict(_values(shape, path)) for shape in shapes)
     whole = dict(_values(content, list(settings.content_taps)))
-    run = _Run(settings, every, path, shapes, [here, *there], sum(whole.values()), threads, gpu)
+    plain = settings.style_statistic == "gram" and not masked
+    in_whole = {"conv1_1", *settings.content_taps} if plain else every
+    again = not every & in_whole & {"conv1_1", "relu1_1"}
+    run = _Run(
+        settings, every, path, shapes, [here, *there], sum(whole.values()), threads, gpu, again
+    )
     engine = _textbook if settings.conv == "im2col" else _on_gpu if gpu else _fast
     fixed, painting, describing = engine(run)
     if shapes[0] != content:  # the gradient of all strips, and one that is put among zeros
         painting += 3 * math.prod(content) + max(here[tap] for tap in every)
-    if masked or settings.style_statistic != "gram":
+    if not plain:
         # a layer's features times the mask, less their mean, and the gradient of either
         painting += 4 * max((here[tap] for tap in settings.style_taps), default=0)
         describing += 2 * run.seen
@@ -126,6 +131,8 @@ class _Run:
         Numbers that the content's taps shall have.
     threads : int
     gpu : bool
+    again : bool
+        Whether the fast engine computes the first layer wherever it is read.
     """
 
     settings: Settings
@@ -136,6 +143,7 @@ class _Run:
     targets: int
     threads: int
     gpu: bool
+    again: bool
 
     @property
     def item(self) -> int:
@@ -188,7 +196,7 @@ def _textbook(run: _Run) -> Needs:
 
 def _fast(run: _Run) -> Needs:
     """Of `engine.Fast`."""
-    here = run.values[0]
+    here = {layer: n for layer, n in run.values[0].items() if not _again(layer, run)}
     wide = [layer for layer in run.path if layer[:5] in ("conv4", "conv5")]
     tiles = [
         values[layer] * n**2 // m**2
@@ -203,11 +211,12 @@ def _fast(run: _Run) -> Needs:
     # the two buffers of a band that all threads share
     fixed: float = run.targets + 2 * min(BAND_BYTES[512] // run.item, max(tiles, default=0))
     # a ReLU is in one step with its convolution, and with the pooling after it
-    steps = [layer for layer in run.path if layer.startswith("relu") and layer not in run.every]
+    steps = [layer for layer in here if layer.startswith("relu") and layer not in run.every]
     between = [_pool_after(layer, run.path) or layer for layer in steps]
     scratch = 2 * max((here[layer] for layer in between), default=0)
     gates = sum(here[layer] for layer in between) / run.item
-    painting = kernels(run.shapes[0], run.every) + run.kept + 2 * run.compared + scratch + gates
+    kept = sum(here.get(tap, 0) for tap in run.every)
+    painting = kernels(run.shapes[0], run.every) + kept + 2 * run.compared + scratch + gates
     fixed += CODES / run.item + _buffers(run) * run.threads
     return fixed, painting, _looking(run, kernels)
 
@@ -227,6 +236,8 @@ def _looking(run: _Run, kernels: Callable[[Shape, Collection[str]], int]) -> flo
             before = 0.0
             for step in fused(path, taps):
                 output, tapped = values[step[-1]], step[-1] in taps
+                if _again(step[-1], run):
+                    continue
                 if not tapped:
                     rooms = [max(output, rooms[1]), rooms[0]]
                 prepared = max(prepared, kernels(shape, [step[-1]]))
@@ -239,11 +250,12 @@ def _looking(run: _Run, kernels: Callable[[Shape, Collection[str]], int]) -> flo
 def _buffers(run: _Run) -> int:
     """Numbers in the buffers of one of the fast engine's threads, which grow to the largest band.
 
-    Those of `convolution`'s stages, of a band's rows before a pooling or behind a mask, and of
-    conv1_1's columns; not the bands that all threads share.
+    Those of `convolution`'s stages, of a band's rows before a pooling or behind a mask, and of the
+    first layer's with their columns; not the bands that all threads share.
     """
-    direct = min(DIRECT_BAND, max(map(math.prod, run.shapes)))  # conv1_1's band, in positions
-    tiles, strip, columns, rows = 0, 0, direct * 27, direct * 64
+    tiles, strip, rows, first = 0, 0, 0, 0
+    if "relu1_1" in run.every or not run.again:  # it is gone through by itself
+        first = min(DIRECT_BAND, max(map(math.prod, run.shapes)))
     narrow = [
         layer
         for layer, pair in CONVOLUTIONS.items()
@@ -260,7 +272,9 @@ def _buffers(run: _Run) -> int:
         tiles = max(tiles, n**2 * down * across * C)
         strip = max(strip, n * down * (m * across + 2) * C)
         rows = max(rows, (tallest + 2) * width * C)
-    return 2 * tiles + strip + rows + columns
+        if layer == "conv1_2":
+            first = max(first, (tallest + 2) * width)
+    return 2 * tiles + strip + rows + (27 + 64) * first
 
 
 def _on_gpu(run: _Run) -> Needs:
@@ -324,6 +338,11 @@ def _tiles(shape: Shape, path: Sequence[str], transform: Transform) -> int:
         height, width, _ = shape_of(layer, *shape)
         found = max(found, n**2 * -(-height // m) * -(-width // m) * sum(CONVOLUTIONS[layer]))
     return found
+
+
+def _again(layer: str, run: _Run) -> bool:
+    """Whether the output of a layer is not kept by the fast engine."""
+    return run.again and layer in ("conv1_1", "relu1_1")
 
 
 def _pool_after(layer: str, path: Sequence[str]) -> str:

@@ -117,6 +117,9 @@ class Objective:
         self._content_weights = settings.content_taps
         self._style_weights = settings.style_taps
         self._taps = {**self._content_weights, **self._style_weights}
+        # a Gram matrix and F (G - A) are asked for by rows; what is compared or masked is not
+        plain = settings.style_statistic == "gram" and not (content_masks or style_masks)
+        self._by_rows = self._style_weights.keys() - self._content_weights if plain else set()
         self._strips = cut(len(content), settings.strips, self._taps)
         self._call = recorder(vgg.backend.xp) if len(self._strips) == 1 else operator.call
         self._contents = self._look_at_content(content)
@@ -199,7 +202,7 @@ class Objective:
             return tap, self._describe(F, T, height * width, sums[tap].add)
 
         for strip in cut(len(style), self.settings.strips, taps):
-            found = dict(map(describe, self.vgg.see(style[strip.seen], taps)))
+            found = dict(map(describe, self.vgg.see(style[strip.seen], taps, self._by_rows)))
         return found  # with the last strip, the sums are those of all
 
     def _describe(
@@ -251,7 +254,7 @@ class Objective:
         if len(self._strips) == 1:
             contract = self.vgg.engine.contract
             dx = self._pull(
-                self.vgg.forward(image, self._taps),
+                self.vgg.forward(image, self._taps, self._by_rows),
                 self._strips[0],
                 lambda region, tap: contract,
                 terms,
@@ -277,7 +280,8 @@ class Objective:
         del seen  # one strip's tape at a time
         for strip in reversed(others):
             again = image[strip.seen]
-            yield strip, self._pull(self.vgg.forward(again, self._taps), strip, sums, terms)
+            found = self.vgg.forward(again, self._taps, self._by_rows)
+            yield strip, self._pull(found, strip, sums, terms)
 
     def _pull(
         self,
@@ -323,9 +327,10 @@ class Objective:
 
         *others, last = self._strips
         for strip in others:
-            for tap, features in self.vgg.walk(image[strip.seen], set(self._style_weights)):
+            seen = self.vgg.walk(image[strip.seen], set(self._style_weights), None, self._by_rows)
+            for tap, features in seen:
                 add(strip, tap, features)
-        found, tape = self.vgg.forward(image[last.seen], self._taps)
+        found, tape = self.vgg.forward(image[last.seen], self._taps, self._by_rows)
         for tap, features in found.items():
             add(last, tap, features)
         return lambda region, tap: sums[region, tap].total, (found, tape)

@@ -29,8 +29,8 @@ from typing import Any, NamedTuple
 
 from .architecture import LAYERS, depth_of, shape_of
 from .backend import Array, array_module
-from .engine import Product
 from .losses import Product as Multiply
+from .rows import Product
 
 
 class Strip(NamedTuple):

@@ -9,7 +9,7 @@ Glossary::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -142,7 +142,9 @@ class VGG19:
         features = dict(self.see(image, set(names.values())))
         return {tap: features[name] for tap, name in names.items()}
 
-    def see(self, image: np.ndarray, taps: Iterable[str]) -> Iterator[tuple[str, Array]]:
+    def see(
+        self, image: np.ndarray, taps: Iterable[str], by_rows: Collection[str] = ()
+    ) -> Iterator[tuple[str, Array]]:
         """Yield what the network sees in a picture, layer by layer: one need not be kept for the next.
 
         Parameters
@@ -151,6 +153,8 @@ class VGG19:
             RGB, 0..255.
         taps : iterable of str
             Members of `architecture.LAYERS`.
+        by_rows : collection of str
+            As for `forward`.
 
         Yields
         ------
@@ -166,9 +170,12 @@ class VGG19:
         """
         taps = set(taps)
         if taps:
-            yield from self.walk(self.backend.upload(preprocess(image), self.dtype), taps)
+            x = self.backend.upload(preprocess(image), self.dtype)
+            yield from self.walk(x, taps, by_rows=by_rows)
 
-    def forward(self, x: Array, taps: Iterable[str]) -> tuple[dict[str, Array], Tape]:
+    def forward(
+        self, x: Array, taps: Iterable[str], by_rows: Collection[str] = ()
+    ) -> tuple[dict[str, Array], Tape]:
         """Compute up to the deepest tap.
 
         Parameters
@@ -177,6 +184,8 @@ class VGG19:
             A picture in VGG space.
         taps : iterable of str
             Members of `architecture.LAYERS`.
+        by_rows : collection of str
+            Taps that need not be arrays: `rows.Again` will do, where an engine makes one.
 
         Returns
         -------
@@ -191,14 +200,14 @@ class VGG19:
             If the poolings on the way leave nothing of so small a picture.
         """
         tape: Tape = []
-        return dict(self.walk(x, set(taps), tape)), tape
+        return dict(self.walk(x, set(taps), tape, by_rows)), tape
 
     def walk(
-        self, x: Array, taps: set[str], tape: Tape | None = None
+        self, x: Array, taps: set[str], tape: Tape | None = None, by_rows: Collection[str] = ()
     ) -> Iterator[tuple[str, Array]]:
         """Yield as `see` does, of a picture in VGG space, on the device.
 
-        What a backward will need is kept on the tape, if there is one.
+        What a backward will need is kept on the tape, if there is one; `by_rows` as for `forward`.
         """
         path = LAYERS[: depth_of(taps)]
         least = 2 ** sum(layer.startswith("pool") for layer in path)
@@ -208,7 +217,7 @@ class VGG19:
                 f"each side needs {least} or more"
             )
         for step in self.engine.steps(path, taps):
-            x, cache = self.engine.forward(step, x, step[-1] in taps)
+            x, cache = self.engine.forward(step, x, step[-1] in taps, step[-1] in by_rows)
             if tape is not None:
                 tape.append((step, cache))
             del cache

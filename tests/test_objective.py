@@ -50,8 +50,8 @@ def test_a_style_is_described_layer_by_layer(
     vgg = VGG19(weights, conv=conv, threads=1)  # others may hold on a little longer
     forward, tapped, most = vgg.engine.forward, [], []
 
-    def spy(step, x, kept):
-        y, cache = forward(step, x, kept)
+    def spy(step, x, kept, by_rows):
+        y, cache = forward(step, x, kept, by_rows)
         if kept:
             tapped.append(weakref.ref(y))
             most.append(sum(found() is not None for found in tapped))

@@ -28,7 +28,8 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
     "regions": ({"architecture"}, {"numpy"}),
     "winograd": ({"backend"}, {"numpy"}),
     "convolution": ({"backend", "layers", "winograd"}, {"numpy"}),
-    "engine": ({"architecture", "backend", "convolution", "layers"}, {"numpy"}),
+    "rows": ({"backend"}, {"numpy"}),
+    "engine": ({"architecture", "backend", "convolution", "layers", "rows"}, {"numpy"}),
     "cublas": ({"backend"}, {"numpy"}),
     "recording": ({"backend", "cublas"}, {"numpy"}),
     "gpu": (
@@ -56,7 +57,7 @@ MAY_IMPORT = {  # module: what it may import of the package, and from elsewhere
         },
         {"numpy"},
     ),
-    "strips": ({"architecture", "backend", "engine", "losses"}, set()),
+    "strips": ({"architecture", "backend", "losses", "rows"}, set()),
     "stacks": ({"backend"}, set()),
     "pairs": ({"backend", "cublas", "stacks"}, set()),
     "lbfgs": ({"backend", "pairs", "recording", "stacks"}, set()),

@@ -38,7 +38,7 @@ from .winograd import Transform
 
 Shape: TypeAlias = tuple[int, int]
 
-VECTORS = {"lbfgs": (6, 17, 2, 0), "own-lbfgs": (9, 6, 0, 2), "adam": (10, 0, 0, 0)}
+VECTORS = {"lbfgs": (5, 17, 2, 0), "own-lbfgs": (9, 6, 0, 2), "adam": (10, 0, 0, 0)}
 """Optimiser -> arrays, as measured: of the picture's size, and of all the variables', of SciPy's in float64;
 and of these for each step that L-BFGS remembers, in float64 and as stacks.py keeps them."""
 

@@ -347,9 +347,9 @@ def _paint(
     row = ROW if home is CPU else ROW_ON_GPU
     coordinates = partial(Spectrum, *of_picture, waves=optimizer != "adam", row=row)
     space = coordinates(backend=home)
-    f = space.frequencies
+    f = space.frequencies if optimizer == "own-lbfgs" else None
     here = space if home is CPU else coordinates(backend=CPU)
-    start = _moved(start, where, here.start(start) - start)
+    start[...] = _moved(start, where, here.start(start) - start)  # the caller holds its memory
     dtype = "float64" if optimizer == "lbfgs" else vgg.dtype
     origin = home.upload(start, dtype)
     region = None if where is None else home.upload(where, dtype)
@@ -359,7 +359,7 @@ def _paint(
         terms = checkpoint.terms = checkpoint.terms[:known]
 
     def picture(z: Array) -> tuple[Array]:
-        return (_moved(origin, region, space.forward(z)),)
+        return (_moved(origin, region, space.forward(z)).astype(vgg.dtype, copy=False),)
 
     def gradient(dx: Array) -> tuple[Array]:
         return (space.adjoint(dx if region is None else region.astype(dx.dtype) * dx),)

@@ -66,6 +66,7 @@ class Engine(Protocol):
         """Return dL/dx of a step from dL/dy and what its forward had kept.
 
         What else the loss gains from x directly, if x is tapped, is added: `gradient`, (H, W, C).
+        Of any step but the first it may be something else that this engine's next backward takes.
         """
 
     def contract(self, a: Array, b: Array) -> Array:

@@ -68,6 +68,7 @@ class Product:
 class Again:
     """Maps that are computed again wherever they are read; `numpy.asarray` does it.
 
+    What it returns may lie where the same thread's next rows will be: whoever keeps it, copies it.
     Some rows of the maps, and the matrix that they are, compute nothing: they are of this class, too.
 
     Parameters

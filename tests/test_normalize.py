@@ -112,10 +112,8 @@ def test_command(capsys, tmp_path, monkeypatch):
     before, after = (
         mean_activations(VGG19(kernels), seen) for kernels in (load_weights(), weights)
     )
-    for (
-        name,
-        m,
-    ) in before.items():  # a channel that is nearly nowhere is mostly its layer's roundings
+    # a channel that is nearly nowhere is mostly its layer's roundings
+    for name, m in before.items():
         np.testing.assert_allclose(after[name] * m, m, rtol=0, atol=1e-5 * m.max())
     painting = str(tmp_path / "o.png")
     assert f"; with it go {OPTIONS}\n" in told.out

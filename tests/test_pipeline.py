@@ -116,6 +116,19 @@ def test_lbfgs_looks_as_far_back_as_it_is_told(content, style, optimizer):
     assert six == more
 
 
+@pytest.mark.parametrize("optimizer", ["lbfgs", "own-lbfgs", "adam"])
+def test_nothing_is_made_that_only_another_optimiser_needs(content, style, optimizer, monkeypatch):
+    """A picture in SciPy's precision beside the network's, and the metric of our own L-BFGS."""
+    evaluate, bands, seen, metrics = nst.Objective.evaluate, pipeline.bands, set(), []
+    monkeypatch.setattr(
+        nst.Objective, "evaluate", lambda self, x: seen.add(x.dtype.name) or evaluate(self, x)
+    )
+    monkeypatch.setattr(pipeline, "bands", lambda *given: metrics.append(given) or bands(*given))
+    nst.stylize(content, style, dataclasses.replace(SMALL, iterations=1, optimizer=optimizer))
+    assert seen == {"float32"}
+    assert len(metrics) == (optimizer == "own-lbfgs")
+
+
 def test_the_returned_image_has_the_returned_loss(content, style, weights):
     """Up to rounding and clipping to 0..255, both small at this stage."""
     settings = dataclasses.replace(SMALL, iterations=3, margin=0)

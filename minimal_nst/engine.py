@@ -226,7 +226,7 @@ class Fast:
             gates = np.empty(y.shape, "uint8")
         else:
             y = self._output((H, W, C), x.dtype, kept)
-            gates = y if kept or len(step) == 1 else np.empty(y.shape, bool)
+            gates = y if kept or len(step) == 1 else np.empty((H, W, C // 8), "uint8")
 
         def read(rows: slice) -> tuple[Array, int]:
             halo, above = _with_halo(rows, H)
@@ -247,7 +247,7 @@ class Fast:
                 half = slice(rows.start // 2, rows.stop // 2)
                 _POOL[self._pooling](z, y[half], gates[half])
             elif gates is not y:
-                np.greater(z, 0, out=gates[rows])
+                gates[rows] = np.packbits(z > 0, axis=2)
 
         convolution.forward(Job((H, W), x.dtype, read, place, finish, self._buffer, self._workers))
         return y, (gates, x)
@@ -473,8 +473,8 @@ def _with_halo(rows: slice, length: int) -> tuple[slice, int]:
 
 
 def _mask_of(gates: Array) -> Array:
-    """The mask of a ReLU, from what was kept: itself, or the output."""
-    return gates if gates.dtype == bool else gates > 0
+    """The mask of a ReLU, from what was kept: its bits, or the output."""
+    return np.unpackbits(gates, axis=2).view(bool) if gates.dtype == "uint8" else gates > 0
 
 
 def _max_pool(z: Array, y: Array, gates: Array) -> None:

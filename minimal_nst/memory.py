@@ -5,7 +5,7 @@ Glossary::
     shape    (height, width) of a picture at the size at which it is painted
     values   numbers in an array, whatever their dtype
     kept     outputs of the tapped layers
-    gates    one byte for each value that a ReLU or a pooling lets through
+    gates    which values a ReLU or a pooling lets through: a byte for each, or a bit
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ def _fast(run: _Run) -> Needs:
     steps = [layer for layer in here if layer.startswith("relu") and layer not in run.every]
     between = [_pool_after(layer, run.path) or layer for layer in steps]
     scratch = 2 * max((here[layer] for layer in between), default=0)
-    gates = sum(here[layer] for layer in between) / run.item
+    gates = sum(_gates(layer, here[layer]) for layer in between) / run.item
     kept = sum(here.get(tap, 0) for tap in run.every)
     painting = kernels(run.shapes[0], run.every) + kept + 2 * run.compared + scratch + gates
     fixed += CODES / run.item + _buffers(run) * run.threads
@@ -241,7 +241,7 @@ def _looking(run: _Run, kernels: Callable[[Shape, Collection[str]], int]) -> flo
                 if not tapped:
                     rooms = [max(output, rooms[1]), rooms[0]]
                 prepared = max(prepared, kernels(shape, [step[-1]]))
-                now: float = output if tapped else output / run.item  # beside a room, the gates
+                now: float = output if tapped else _gates(step[-1], output) / run.item
                 most = max(most, prepared + before + now + sum(rooms))
                 before = output if tapped else 0.0
     return most
@@ -338,6 +338,11 @@ def _tiles(shape: Shape, path: Sequence[str], transform: Transform) -> int:
         height, width, _ = shape_of(layer, *shape)
         found = max(found, n**2 * -(-height // m) * -(-width // m) * sum(CONVOLUTIONS[layer]))
     return found
+
+
+def _gates(layer: str, values: int) -> float:
+    """Bytes of a step's gates in the fast engine: of a pooling, one for each value; of a ReLU, a bit."""
+    return values if layer.startswith("pool") else values / 8
 
 
 def _again(layer: str, run: _Run) -> bool:

@@ -106,7 +106,7 @@ def test_memory_that_does_not_suffice(capsys, monkeypatch, out):
     args += ["--threads", "2"]
     code, _, stderr = run(capsys, *args)
     assert code == 4
-    assert "--size 300 needs about 0.325 GB of memory, of which 0.307 GB" in stderr
+    assert "--size 300 needs about 0.324 GB of memory, of which 0.307 GB" in stderr
     assert re.search(
         r"choose --size \d+ or less, or choose --optimizer own-lbfgs, --history 20, --strips \d+ "
         r"\(which take longer\), or try it all the same with --force$",

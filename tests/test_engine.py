@@ -466,6 +466,16 @@ def test_poolings_conventions_hold_in_the_fast_one(pooling, rng):
         assert ((gates & (1 << k) != 0) == (quarter != 0)).all()
 
 
+def test_of_a_relu_a_bit_is_kept_for_each_number(weights, content):
+    """And no more, where nobody looks at its output; of a pooling a byte."""
+    _, tape = VGG19(weights).forward(preprocess(content), ["relu3_4"])
+    gates = {step[-1]: cache[0] for step, cache in tape}
+    H, W, _ = content.shape
+    wanted = {"relu2_1": H // 2 * (W // 2) * 128 / 8, "relu3_3": H // 4 * (W // 4) * 256 / 8}
+    wanted["pool1"] = H // 2 * (W // 2) * 64
+    assert {layer: gates[layer].nbytes for layer in wanted} == wanted
+
+
 def test_who_computes_what(weights):
     assert isinstance(VGG19(weights).engine, Fast)
     assert isinstance(VGG19(weights, conv="im2col").engine, Textbook)

@@ -415,8 +415,9 @@ def bands(start: int, stop: int, height: int) -> list[slice]:
     return [slice(i, min(i + height, stop)) for i in range(start, stop, height)]
 
 
-_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
-"""glibc's numbers of the sizes from which on it asks the system for an array, and gives memory back."""
+_MMAP_THRESHOLD, _TRIM_THRESHOLD, _ARENA_MAX = -3, -1, -8
+"""glibc's numbers of the sizes from which on it asks the system for an array, and gives memory back; and
+of how many arenas it may have."""
 
 
 def keep_freed_memory() -> bool:
@@ -426,10 +427,25 @@ def keep_freed_memory() -> bool:
     system clears each page before it hands it out anew, which costs the textbook a fifth of its
     time or more. With another library, or an old glibc, which refuses, nothing changes.
     """
+    most = 2**31 - 1
+    return _told(_MMAP_THRESHOLD, most) and _told(_TRIM_THRESHOLD, most)
+
+
+def share_freed_memory() -> bool:
+    """Have this process' threads take the memory that any of them has freed; return whether they do.
+
+    By default glibc has an arena for each, so that none waits for another, and what is free in one is
+    lost to the others. NumPy asks for memory while it holds the interpreter, and nobody waits. It helps
+    if it is said before the first thread begins.
+    """
+    return _told(_ARENA_MAX, 1)
+
+
+def _told(option: int, value: int) -> bool:
+    """Whether glibc was told, and takes it."""
     if sys.platform != "linux" or "CS_GNU_LIBC_VERSION" not in os.confstr_names:
         return False
-    mallopt, most = ctypes.CDLL(None).mallopt, 2**31 - 1
-    return bool(mallopt(_MMAP_THRESHOLD, most) and mallopt(_TRIM_THRESHOLD, most))
+    return bool(ctypes.CDLL(None).mallopt(option, value))
 
 
 def available_processors() -> int:

@@ -29,7 +29,7 @@ from . import layers
 from .architecture import Step, fused
 from .backend import Array, Workers, array_module, bands
 from .convolution import Direct, Job, Winograd, prepare
-from .rows import Again, Product, square
+from .rows import Again, Rows, square
 
 Parameters = Callable[[str], tuple[Array, Array]]
 """Name of a convolution -> (kernel, bias)."""
@@ -77,6 +77,9 @@ class Engine(Protocol):
 
     def transform(self, a: Array, b: Array) -> Array:
         """The same, but perhaps a row is not computed before it is asked for."""
+
+    def by_rows(self, a: Array) -> Array:
+        """Return a, or what stands for it: of a - b, too, a row may wait until it is asked for."""
 
     def recycle(self, arrays: Iterable[Array]) -> None:
         """Be told that nobody will look at these outputs any more: the way back may be one over them."""
@@ -146,6 +149,10 @@ class Textbook:
     def transform(self, a: Array, b: Array) -> Array:
         """See `Engine`."""
         return self.multiply(a, b)
+
+    def by_rows(self, a: Array) -> Array:
+        """See `Engine`."""
+        return a
 
     def recycle(self, arrays: Iterable[Array]) -> None:
         """See `Engine`."""
@@ -398,7 +405,11 @@ class Fast:
 
     def transform(self, a: Array, b: Array) -> Array:
         """See `Engine`. The rows are computed when the backward pass asks for them."""
-        return Product(a, b)
+        return Rows.of(a) @ b
+
+    def by_rows(self, a: Array) -> Rows:
+        """See `Engine`."""
+        return Rows.of(a)
 
     def recycle(self, arrays: Iterable[Array]) -> None:
         """See `Engine`. Memory that the system has to provide anew costs more than to fill it."""

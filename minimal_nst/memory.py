@@ -156,11 +156,6 @@ class _Run:
         return sum(self.values[0][tap] for tap in self.every)
 
     @property
-    def compared(self) -> int:
-        """Numbers of the content's taps, of what is seen at once."""
-        return sum(self.values[0][tap] for tap in self.settings.content_taps)
-
-    @property
     def seen(self) -> int:
         """Numbers of a style's largest tap: they are described one by one."""
         there, taps = self.values[1:], self.settings.style_taps
@@ -216,7 +211,7 @@ def _fast(run: _Run) -> Needs:
     scratch = 2 * max((here[layer] for layer in between), default=0)
     gates = sum(_gates(layer, here[layer]) for layer in between) / run.item
     kept = sum(here.get(tap, 0) for tap in run.every)
-    painting = kernels(run.shapes[0], run.every) + kept + 2 * run.compared + scratch + gates
+    painting = kernels(run.shapes[0], run.every) + kept + scratch + gates
     fixed += CODES / run.item + _buffers(run) * run.threads
     return fixed, painting, _looking(run, kernels)
 

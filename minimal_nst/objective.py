@@ -341,7 +341,8 @@ class Objective:
             P = self._contents[tap]
             scale = weight if self.settings.content_form == "paper" else weight * 2 / P.size
             part = as_matrix(P[strip.rows(tap)])
-            yield "content", tap, *content_loss(features[tap], part, scale)
+            F = self.vgg.engine.by_rows(features[tap])
+            yield "content", tap, *content_loss(F, part, scale)
 
     def _style(
         self, features: dict[str, Array], strip: Strip, contract: Contract

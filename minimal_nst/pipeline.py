@@ -236,9 +236,10 @@ def _posed(
         start = _mirrored(images.resize(done[-1].x, image.shape[1], image.shape[0]), added)
     else:
         start = initial_picture(image, scale, next(iter(styles), None), added)
-    where = None if wanted is None else regions.union(wanted)[..., None]
-    if where is not None:
-        start = where * start + (1 - where) * preprocess(margined)
+    start, where = start.astype(vgg.dtype), None
+    if wanted is not None:
+        where = regions.union(wanted)[..., None].astype(vgg.dtype)
+        start = where * start + (1 - where) * preprocess(margined).astype(vgg.dtype)
     objective = Objective(vgg, margined, styles, scale, wanted, taken)
     return objective, margined, start, where, added
 
@@ -351,8 +352,8 @@ def _paint(
     here = space if home is CPU else coordinates(backend=CPU)
     start[...] = _moved(start, where, here.start(start) - start)  # the caller holds its memory
     dtype = "float64" if optimizer == "lbfgs" else vgg.dtype
-    origin = home.upload(start, dtype)
-    region = None if where is None else home.upload(where, dtype)
+    origin = home.upload(start, vgg.dtype)
+    region = None if where is None else home.upload(where, vgg.dtype)
     terms: list[dict[str, float]] = []
     if checkpoint is not None:
         known = checkpoint.memory.get("evaluations", 0)  # those of half an iteration come again
@@ -362,7 +363,7 @@ def _paint(
         return (_moved(origin, region, space.forward(z)).astype(vgg.dtype, copy=False),)
 
     def gradient(dx: Array) -> tuple[Array]:
-        return (space.adjoint(dx if region is None else region.astype(dx.dtype) * dx),)
+        return (space.adjoint(dx if region is None else region * dx),)
 
     there, back = recorder(home.xp), recorder(home.xp)
 

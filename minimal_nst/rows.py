@@ -13,56 +13,117 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from .backend import Array
+from .backend import Array, bands
+
+AT_A_TIME = 2**16
+"""Numbers that are summed up at a time: they lie in a cache, and are worth a call."""
 
 
-class Product:
-    """The matrix a @ b, of which those rows are computed that are asked for.
+class Rows:
+    """What a function makes of matrices row by row, as if it was an array; `numpy.asarray` makes it one.
+
+    Arithmetic with it computes nothing, nor does another shape: what comes of it is of this class, too.
 
     Parameters
     ----------
-    a : (..., K) array, or an `Again`
-        The product has its shape but for the last axis.
-    b : (K, N) array
+    function : callable
+        Takes some rows of each of the operands, (M, K), and returns as many, (M, N).
+    operands : sequence of (..., K) arrays, or `Again`
+        The result has the shape of each but for the last axis.
+    columns : int
+        N.
     around : (int, int)
-        Rows of zeros above the product and below.
+        Rows of zeros above the result and below.
     """
 
-    def __init__(self, a: Array, b: Array, around: tuple[int, int] = (0, 0)) -> None:
-        self.a, self.b, self.around = a, b, around
-        self.shape: tuple[int, ...] = (len(a) + sum(around), *a.shape[1:-1], b.shape[1])
-        self.dtype = a.dtype
+    __array_ufunc__ = None  # NumPy leaves arithmetic with it to it
+
+    def __init__(
+        self,
+        function: Callable[..., Array],
+        operands: Sequence[Any],
+        columns: int,
+        around: tuple[int, int] = (0, 0),
+    ) -> None:
+        self._function, self._operands, self._around = function, operands, around
+        first = operands[0]
+        self.shape: tuple[int, ...] = (len(first) + sum(around), *first.shape[1:-1], columns)
+        self.dtype = first.dtype
+
+    @classmethod
+    def of(cls, a: Any) -> Rows:
+        """An array, or an `Again`: of what is made of it, a row waits until it is asked for."""
+        return cls(lambda rows: rows, (a,), a.shape[-1])
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows: slice) -> Array:
         first, last, _ = rows.indices(len(self))
-        above = self.around[0]
+        above = self._around[0]
         start, stop = max(first - above, 0), max(last - above, 0)
-        a = np.asarray(self.a[start:stop])
-        product = (a.reshape(-1, a.shape[-1]) @ self.b).reshape(len(a), *self.shape[1:])
-        if len(product) == last - first:
-            return product
+        parts = [np.asarray(operand[start:stop]) for operand in self._operands]
+        made = self._function(*(part.reshape(-1, part.shape[-1]) for part in parts))
+        made = made.reshape(len(parts[0]), *self.shape[1:])
+        if len(made) == last - first:
+            return made
         found = np.zeros((last - first, *self.shape[1:]), self.dtype)
-        found[start + above - first :][: len(product)] = product
+        found[start + above - first :][: len(made)] = made
         return found
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.asarray(self[:], dtype)
 
-    def reshape(self, shape: tuple[int, ...]) -> Product:
-        """The same rows, arranged otherwise; their length stays."""
-        return Product(self.a.reshape(*shape[:-1], -1), self.b)
+    def __sub__(self, other: Any) -> Rows:
+        return self._then(operator.sub, other)
 
-    def within(self, rows: slice, length: int) -> Product:
+    def __mul__(self, other: Any) -> Rows:
+        return self._then(operator.mul, other)
+
+    def __rmul__(self, factor: float) -> Rows:
+        return self._then(lambda rows: factor * rows)
+
+    def __matmul__(self, b: Array) -> Rows:
+        return self._then(lambda rows: rows @ b, columns=b.shape[1])
+
+    def __add__(self, other: Any) -> Array:
+        return np.asarray(self) + np.asarray(other)
+
+    __radd__ = __add__
+
+    def _then(self, operation: Callable[..., Array], *others: Any, columns: int = 0) -> Rows:
+        """What an operation makes of its rows, and of those of other arrays of its shape."""
+        count = len(self._operands)
+        return Rows(
+            lambda *rows: operation(self._function(*rows[:count]), *rows[count:]),
+            (*self._operands, *others),
+            columns or self.shape[-1],
+        )
+
+    def astype(self, dtype: Any) -> Rows:
+        """The same in another precision."""
+        return self._then(lambda rows: rows.astype(dtype))
+
+    def sum(self) -> Any:
+        """The sum of all numbers: some rows' at a time."""
+        height = -(-AT_A_TIME * len(self) // math.prod(self.shape))
+        return sum(self[rows].sum() for rows in bands(0, len(self), height))
+
+    def reshape(self, *shape: int) -> Rows:
+        """The same rows, arranged otherwise; their length stays."""
+        operands = [operand.reshape(*shape[:-1], operand.shape[-1]) for operand in self._operands]
+        return Rows(self._function, operands, self.shape[-1])
+
+    def within(self, rows: slice, length: int) -> Rows:
         """The same as some rows of so many, of which all others are zeros."""
-        return Product(self.a, self.b, (rows.start, length - rows.stop))
+        around = rows.start, length - rows.stop
+        return Rows(self._function, self._operands, self.shape[-1], around)
 
 
 class Again:

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 from .architecture import LAYERS, depth_of, shape_of
 from .backend import Array, array_module
 from .losses import Product as Multiply
-from .rows import Product
+from .rows import Rows
 
 
 class Strip(NamedTuple):
@@ -144,10 +144,10 @@ def placed(part: Array, rows: slice, like: Array) -> Array:
     -------
     (H, W, N) array
     """
-    part = part.reshape((rows.stop - rows.start, *like.shape[1:]))
+    part = part.reshape(rows.stop - rows.start, *like.shape[1:])
     if part.shape == like.shape:
         return part
-    if isinstance(part, Product):
+    if isinstance(part, Rows):
         return part.within(rows, len(like))
     whole: Array = array_module(like).zeros_like(like)
     whole[rows] = part

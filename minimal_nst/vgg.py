@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .architecture import CONVOLUTIONS, LAYERS, Step, canonical, depth_of, keras_name
-from .backend import CPU, Array, Backend, Workers, keep_freed_memory, select
+from .backend import CPU, Array, Backend, Workers, keep_freed_memory, select, share_freed_memory
 from .checks import as_picture
 from .engine import Engine, Fast, Textbook
 from .errors import UsageError
@@ -59,7 +59,8 @@ class VGG19:
     conv : {'winograd', 'im2col'}
         How convolutions are computed: fast, or as the textbook has it. In complex numbers it is the
         textbook's way in either case, which, on a CPU, has the process keep the memory that it
-        frees (`backend.keep_freed_memory`).
+        frees (`backend.keep_freed_memory`); the fast way has its threads share it
+        (`backend.share_freed_memory`).
     dtype : {'float32', 'float64', 'complex128'}
         In which everything is computed; complex128 is for the complex-step check.
     device : {'cpu', 'cuda', 'auto'} or Backend
@@ -106,6 +107,7 @@ class VGG19:
         self.engine: Engine = Textbook(parameters, pooling)
         if conv == "winograd" and dtype != "complex128":
             if self.backend is CPU:
+                share_freed_memory()
                 self.engine = Fast(parameters, pooling, self.workers)
             else:
                 self.engine = Gpu(parameters, pooling, self.backend)

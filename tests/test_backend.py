@@ -216,3 +216,30 @@ def test_the_textbooks_arrays_are_not_given_back_to_the_system():
     first, *again, kept = faults("im2col")
     assert min(first, *anew) > 8
     assert max(again) <= 8 if kept else min(again) > 8  # an old glibc refuses
+
+
+ARENAS = """
+import ctypes
+import sys
+import numpy as np
+import minimal_nst as nst
+
+nst.VGG19(nst.load_weights(), conv={conv!r}, threads=4).features(
+    np.zeros((256, 256, 3), "uint8"), ["relu1_2"]
+)
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+file = ctypes.c_void_p(libc.fdopen(1, b"w"))
+libc.malloc_info(0, file)
+libc.fflush(file)
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or "CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="it is glibc's"
+)
+def test_the_fast_engines_threads_share_what_memory_they_have_freed():
+    """glibc has one arena for all of them; else each begins one of its own."""
+    command = [sys.executable, "-c", ARENAS.format(conv="winograd")]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed.count("<heap nr=") == 1

@@ -437,6 +437,7 @@ def test_a_painting_on_a_device_is_the_cpus(content, style, monkeypatch, optimiz
     there = nst.stylize(content, style, settings, content_masks=[mask])
     assert (here.device, there.device) == ("cpu", "strict")
     assert type(there.x) is np.ndarray
+    assert here.x.dtype == there.x.dtype == dtype  # no more than the network computes with
     if dtype == "float64":
         assert there.losses == pytest.approx(here.losses, rel=1e-11)
         assert np.abs(there.x - here.x).mean() < 1e-11

@@ -7,9 +7,10 @@ import tracemalloc
 import numpy as np
 import pytest
 from minimal_nst import VGG19, Objective, Settings
+from minimal_nst.backend import sum_of
 from minimal_nst.convolution import Direct
 from minimal_nst.losses import gram_matrix
-from minimal_nst.rows import Again, Product, square
+from minimal_nst.rows import Again, Rows, square
 from minimal_nst.vgg import preprocess
 
 FIRST = ["relu1_1"]
@@ -51,14 +52,53 @@ def test_parts_and_matrices_compute_nothing(again, maps, asked):
 
 def test_a_product_computes_the_rows_that_are_asked_for(again, maps, asked, rng):
     b = rng.standard_normal((5, 4))
-    product = Product(again.reshape(-1, 5), b).reshape((9, 11, 4))
+    product = (Rows.of(again.reshape(-1, 5)) @ b).reshape(9, 11, 4)
     assert product.shape == (9, 11, 4)
     np.testing.assert_allclose(product[2:5], maps[2:5] @ b, atol=1e-13)
     assert asked == [slice(2, 5)]
-    strip = Product(again[4:].reshape(-1, 5), b).reshape((5, 11, 4)).within(slice(2, 7), 8)
+    strip = (Rows.of(again[4:].reshape(-1, 5)) @ b).reshape(5, 11, 4).within(slice(2, 7), 8)
     expected = np.zeros((8, 11, 4))
     expected[2:7] = maps[4:] @ b
     np.testing.assert_allclose(strip[1:8], expected[1:8], atol=1e-13)
+
+
+def test_arithmetic_computes_nothing_before_it_is_asked_for(maps, rng):
+    """It is that of arrays, on either side of one, and of places and of maps."""
+    F, P, b = maps.reshape(-1, 5), rng.standard_normal((99, 5)), rng.standard_normal((5, 4))
+    calls = []
+
+    def spied(rows):
+        calls.append(len(rows))
+        return rows
+
+    rows = Rows(spied, (F,), 5)
+    D = rows - P
+    made = {
+        "difference": (D, F - P),
+        "square": (D * D, (F - P) ** 2),
+        "multiple": (np.float64(0.3) * D, 0.3 * (F - P)),
+        "product": (D @ b, (F - P) @ b),
+        "precision": (D.astype("float32"), (F - P).astype("float32")),
+    }
+    assert calls == []
+    for name, (found, expected) in made.items():
+        assert isinstance(found, Rows), name
+        assert found.shape == expected.shape
+        np.testing.assert_allclose(found[7:30], expected[7:30], atol=1e-14, err_msg=name)
+        assert np.asarray(found).dtype == expected.dtype
+    assert set(calls) == {23, 99}
+    np.testing.assert_array_equal(P + D, D + P)
+    np.testing.assert_allclose(D + rows, 2 * F - P, atol=1e-14)
+    np.testing.assert_array_equal(D.reshape(9, 11, 5)[2:4], (F - P).reshape(maps.shape)[2:4])
+
+
+def test_a_sum_is_of_some_rows_at_a_time(maps, monkeypatch):
+    monkeypatch.setattr("minimal_nst.rows.AT_A_TIME", 50)
+    calls = []
+    rows = Rows(lambda part: calls.append(len(part)) or part, (maps.reshape(-1, 5),), 5)
+    assert sum_of(rows * rows) == pytest.approx(np.sum(maps**2), rel=1e-14)
+    assert set(calls) == {9, 10}
+    assert sum(calls) == 2 * 99
 
 
 def test_what_was_shown_need_not_be_computed(again, maps, asked):
@@ -83,7 +123,7 @@ def test_the_first_layer_is_what_it_is_as_an_array(weights, rng, shape, threads)
             assert isinstance(features["relu1_1"], Again) == bool(by_rows)
             F = features["relu1_1"].reshape(-1, 64)
             G = gram_matrix(F, vgg.engine.contract)
-            dF = vgg.engine.transform(F, A).reshape(features["relu1_1"].shape)
+            dF = vgg.engine.transform(F, A).reshape(*features["relu1_1"].shape)
             gradients = {"relu1_1": dF, "relu1_2": np.cos(features.get("relu1_2", 0))}
             found.append((np.array(features["relu1_1"]), G, vgg.backward(tape, gradients)))
     for theirs, ours in (found[:2], found[2:]):
@@ -165,3 +205,24 @@ def test_an_evaluation_has_no_room_for_it(weights, rng, strips):
     size = 4 * 64 * 512 * 320 // strips
     assert peak(content_weight=0) < 2 / 3 * size
     assert peak(content_layers="relu1_1") > size
+
+
+def test_a_difference_from_the_content_has_no_room(weights, rng):
+    """Nor have its squares, nor its multiple: they are made row by row, where they are read."""
+    content = rng.uniform(0, 255, (256, 160, 3))
+
+    def peak(**changes):
+        settings = Settings(style_layers="relu1_2", content_layers="relu1_2", **changes)
+        objective = Objective(VGG19(weights, threads=1), content, [content], settings)
+        x = content.astype("float32")
+        objective.evaluate(x)
+        tracemalloc.start()
+        objective.evaluate(x)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    size = 4 * 64 * 256 * 160
+    only_style, only_content = peak(content_weight=0), peak(style_weight=0)
+    assert only_content < only_style + size / 4
+    assert peak() > only_style + size / 2  # both at one layer are added up

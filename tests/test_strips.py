@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from minimal_nst import VGG19, Objective, Settings, gradcheck, pipeline, strips
 from minimal_nst.architecture import LAYERS, shape_of
-from minimal_nst.engine import Product
+from minimal_nst.rows import Rows
 from minimal_nst.vgg import preprocess
 
 import strict
@@ -249,7 +249,7 @@ def test_a_painting_in_strips_is_the_same(content, style, monkeypatch):
 def test_a_product_among_zeros(rng):
     """Any rows of it can be asked for, those around it and none."""
     a, b = rng.standard_normal((5, 3, 2)), rng.standard_normal((2, 4))
-    product = Product(a, b).within(slice(2, 7), 10)
+    product = (Rows.of(a) @ b).within(slice(2, 7), 10)
     dense = np.zeros((10, 3, 4))
     dense[2:7] = a @ b
     assert product.shape == dense.shape

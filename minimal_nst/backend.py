@@ -435,8 +435,8 @@ def share_freed_memory() -> bool:
     """Have this process' threads take the memory that any of them has freed; return whether they do.
 
     By default glibc has an arena for each, so that none waits for another, and what is free in one is
-    lost to the others. NumPy asks for memory while it holds the interpreter, and nobody waits. It helps
-    if it is said before the first thread begins.
+    lost to the others. NumPy asks for memory while it holds the interpreter, and nobody waits. A thread
+    that has an arena already keeps it.
     """
     return _told(_ARENA_MAX, 1)
 

@@ -350,7 +350,10 @@ def _paint(
     space = coordinates(backend=home)
     f = space.frequencies if optimizer == "own-lbfgs" else None
     here = space if home is CPU else coordinates(backend=CPU)
-    start[...] = _moved(start, where, here.start(start) - start)  # the caller holds its memory
+    kept = here.start(start)
+    if where is not None:
+        kept = _moved(start, where, kept - start)
+    start[...] = kept  # the caller holds its memory
     dtype = "float64" if optimizer == "lbfgs" else vgg.dtype
     origin = home.upload(start, vgg.dtype)
     region = None if where is None else home.upload(where, vgg.dtype)

@@ -28,7 +28,7 @@ AT_A_TIME = 2**16
 class Rows:
     """What a function makes of matrices row by row, as if it was an array; `numpy.asarray` makes it one.
 
-    Arithmetic with it computes nothing, nor does another shape: what comes of it is of this class, too.
+    Differences, products and other shapes compute nothing: they are of this class, too. A sum is an array.
 
     Parameters
     ----------

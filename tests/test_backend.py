@@ -220,11 +220,10 @@ def test_the_textbooks_arrays_are_not_given_back_to_the_system():
 
 ARENAS = """
 import ctypes
-import sys
 import numpy as np
 import minimal_nst as nst
 
-nst.VGG19(nst.load_weights(), conv={conv!r}, threads=4).features(
+nst.VGG19(nst.load_weights(), threads=4).features(
     np.zeros((256, 256, 3), "uint8"), ["relu1_2"]
 )
 libc = ctypes.CDLL(None)
@@ -240,6 +239,6 @@ libc.fflush(file)
 )
 def test_the_fast_engines_threads_share_what_memory_they_have_freed():
     """glibc has one arena for all of them; else each begins one of its own."""
-    command = [sys.executable, "-c", ARENAS.format(conv="winograd")]
+    command = [sys.executable, "-c", ARENAS]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert printed.count("<heap nr=") == 1

@@ -165,13 +165,17 @@ FIGURES: dict[str, list[Row]] = {
     ],
     "normalized": [
         {
-            f"{title}, {name}": {"content": content, "style": style, "normalized": normalized}
-            for name, content, style in (
-                ("night", CASTLE, STARRY_NIGHT),
-                ("church", EXAMPLES / "content" / "astronaut.png", CHURCH),
+            title: {"content": content, "style": style, **changes}
+            for title, changes in (
+                ("as trained", {}),
+                ("--preset balanced", {"preset": "balanced"}),
+                ("normalized", {"normalized": True}),
             )
-            for title, normalized in (("as trained", False), ("normalized", True))
-        },
+        }
+        for content, style in (
+            (CASTLE, STARRY_NIGHT),
+            (EXAMPLES / "content" / "astronaut.png", CHURCH),
+        )
     ],
     "content": [
         {

@@ -75,6 +75,10 @@ WASSERSTEIN = (3.25e-3, 1.76e-4, 2.06e-4, 1.19e-5, 1.36e-3)
 """How large a layer's Wasserstein distance of means and covariances is, where ours of squares is 1: the
 median over the example pictures' pairs, by benchmarks/wasserstein.py."""
 
+PULLS = (12300.0, 104.0, 113.0, 1.0, 1500.0)
+"""By how much a layer's gradient in the picture is shorter than that of relu4_1, at the start: the median
+over the example pictures' pairs, by benchmarks/balance.py."""
+
 TORCHVISION = "its weights are torchvision's, trained on other numbers than 0 to 255"
 MATCONVNET = "its weights are MatConvNet's copy of Oxford's"
 POINTS = "its filter, shrinking, looks at a few pixels and not at all of them"
@@ -87,6 +91,11 @@ PRESETS: dict[str, Preset] = {
         summary="what paints best here: the losses of `gatys` and the range, minimised in coordinates of our own",
         source="coordinates.py",
         settings={},
+    ),
+    "balanced": Preset(
+        summary="the default with layers that pull as hard as each other: larger forms, truer colours, more style",
+        source="benchmarks/balance.py",
+        settings={"style_layers": firsts(*PULLS), "style_weight": 200.0},
     ),
     "gatys": Preset(
         summary="Leon Gatys' own PyTorch notebook: content picture as start, L-BFGS",

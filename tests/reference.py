@@ -55,7 +55,7 @@ class Vgg:
         return features
 
 
-def gatys(x, content, style, image):
+def gatys(x, content, style, image, weights=(1e3, 1e3, 1e3, 1e3, 1e3)):
     """leongatys/PytorchNeuralStyleTransfer, cells 2, 7 and 8."""
 
     def gram(F):
@@ -63,10 +63,15 @@ def gatys(x, content, style, image):
         return F.view(C, H * W) @ F.view(C, H * W).T / (H * W)
 
     loss = nnf.mse_loss(x["relu4_2"], content["relu4_2"])
-    for layer, n in zip((1, 2, 3, 4, 5), (64, 128, 256, 512, 512), strict=True):
+    for layer, n, weight in zip((1, 2, 3, 4, 5), (64, 128, 256, 512, 512), weights, strict=True):
         tap = f"relu{layer}_1"
-        loss = loss + 1e3 / n**2 * nnf.mse_loss(gram(x[tap]), gram(style[tap]))
+        loss = loss + weight / n**2 * nnf.mse_loss(gram(x[tap]), gram(style[tap]))
     return loss
+
+
+def balanced(x, content, style, image):
+    """The same with a weight of 200 and, for each layer, what benchmarks/balance.py found."""
+    return gatys(x, content, style, image, (2.46e6, 20800, 22600, 200, 3e5))
 
 
 def course(x, content, style, image):
@@ -305,6 +310,7 @@ def crowsonkb(x, content, style, image):
 
 
 PRESETS = {
+    "balanced": (balanced, "max"),
     "gatys": (gatys, "max"),
     "gatys2016": (gatys2016, "avg"),
     "johnson": (johnson, "max"),

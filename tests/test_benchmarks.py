@@ -46,6 +46,7 @@ RUNS = {  # benchmark -> arguments, what it needs, what it prints
         "torch",
         "ours, own L-BFGS",
     ),
+    "balance": (["--size", "48", "--pairs", "1"], "", "relu1_1"),
     "wasserstein": (["--size", "48", "--pairs", "1"], "", "relu1_1"),
 }
 

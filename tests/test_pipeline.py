@@ -32,6 +32,7 @@ SMALL = nst.Settings(size=64, iterations=12, margin=0, **SHALLOW)
 
 FALLS_BELOW = {
     "default": 0.08,
+    "balanced": 0.1,
     "gatys": 0.1,
     "gatys2016": 0.2,
     "johnson": 0.15,

@@ -96,5 +96,5 @@ def test_explain(capsys, name):
 def test_explain_what_is_none(capsys):
     assert cli.main(["presets", "--explain", "monet"]) == 2
     error = capsys.readouterr().err
-    assert "there is no preset 'monet'; there are default, gatys, " in error
+    assert "there is no preset 'monet'; there are default, balanced, gatys, " in error
     assert error.count("\n") == 1

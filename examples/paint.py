@@ -1,4 +1,4 @@
-"""Paint four presets on three pairs of pictures, and lay them out on one sheet.
+"""Paint five presets on three pairs of pictures, and lay them out on one sheet.
 
     python examples/paint.py            # about ten minutes on two cores
     python examples/paint.py --size 128 --iterations 50
@@ -32,7 +32,7 @@ parser.add_argument("--iterations", type=int, default=120, help="[%(default)s]")
 options = parser.parse_args()
 
 rows = []
-for preset in ("default", "gatys", "course", "cysmith"):
+for preset in ("default", "balanced", "gatys", "course", "cysmith"):
     row = []
     for name, (content, style) in PAIRS.items():
         settings = nst.Settings.preset(preset, size=options.size, iterations=options.iterations)

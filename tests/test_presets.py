@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from minimal_nst import PRESETS, VGG19, Objective, Settings, cli
+from minimal_nst import PRESETS, VGG19, Objective, Settings, cli, images
 from minimal_nst.architecture import LAYERS, shape_of
 from minimal_nst.forms import common_form
+
+from conftest import EXAMPLES
 
 
 def test_shapes_are_those_of_the_network(weights, rng):
@@ -69,6 +71,22 @@ def test_the_common_scale_of_known_programs():
     )
     assert c["relu5_2"] == pytest.approx(2.5e-8 * 512 * 20 * 25)
     assert [name for name in PRESETS if name != "crowsonkb"] == GRAM
+
+
+@pytest.mark.parametrize(("preset", "alike"), [("balanced", True), ("gatys", False)])
+def test_how_hard_each_layer_pulls(weights, preset, alike):
+    """The lengths of the layers' gradients in the picture, at the start."""
+    castle, night = (
+        images.load(EXAMPLES / picture, 128)
+        for picture in ("content/neuschwanstein.webp", "style/vangogh_starry_night_cropped.jpg")
+    )
+    vgg, pulls = VGG19(weights), []
+    for layer in Settings.preset(preset).style_layers:
+        settings = Settings(style_layers=(layer,), content_weight=0, range_weight=0)
+        _, gradient = Objective(vgg, castle, [night], settings)(castle)
+        pulls.append(np.linalg.norm(gradient.astype("float64")))
+    assert (max(pulls) < 20 * min(pulls)) == alike
+    assert (max(pulls) > 1000 * min(pulls)) != alike
 
 
 def test_list(capsys):

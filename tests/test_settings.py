@@ -126,7 +126,7 @@ def test_nothing_to_paint_without_layers_either():
 
 def test_unknown_preset():
     with pytest.raises(
-        UsageError, match="no preset 'monet'; there are default, gatys, gatys2016, "
+        UsageError, match="no preset 'monet'; there are default, balanced, gatys, gatys2016, "
     ):
         Settings.preset("monet")
     with pytest.raises(UsageError, match=r"no preset \['gatys'\]"):
